@@ -1,0 +1,378 @@
+"""Sheets: figures made of small pictures, enlarged crisply and labelled; functions return a matplotlib Figure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import LisError
+from .images import check_images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .units import UnitWalk
+
+__all__ = ["class_sheet", "contact_sheet", "cycle_figure"]
+
+# Okabe and Ito's palette: told apart with every common kind of colour blindness, and in grey.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+GOOD, BAD, INK, FAINT = PALETTE[0], PALETTE[1], "#1a1a1a", "#6b6b6b"
+TILE = 96  # pixels: a picture is enlarged by the whole number that comes closest from below
+
+
+@functools.cache
+def figure_class() -> Any:
+    """Return matplotlib's Figure with a picture for Jupyter, so that no function needs pyplot's global state."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    class SheetFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            stream = io.BytesIO()
+            self.savefig(stream, format="png")
+            return stream.getvalue()
+
+    return SheetFigure
+
+
+class PixelSheet:
+    """A white canvas in pixels on which pictures and texts are placed; `figure()` draws it one to one."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.canvas = np.ones((height, width, 3), dtype=np.float32)  # [height, width, RGB]
+        self.texts: list[tuple[float, float, str, dict[str, Any]]] = []
+        self.frames: list[tuple[float, float, float, float, str, float]] = []
+
+    def place(self, image: Tensor, x: int, y: int, scale: int, frame: str | None = None) -> None:
+        """Enlarge `image` [C, H, W] by a whole number and put its upper left corner at (x, y)."""
+        pixels = image.detach().cpu().float().clamp(0, 1).numpy().transpose(1, 2, 0)  # [H, W, C]
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).repeat(scale, 0).repeat(scale, 1)
+        height, width = pixels.shape[:2]
+        self.canvas[y : y + height, x : x + width] = pixels
+        if frame is not None:
+            self.frames.append((x - 2, y - 2, width + 4, height + 4, frame, 2.0))
+
+    def write(self, x: float, y: float, text: str, size: float = 7.5, **style: Any) -> None:
+        """Write `text` at (x, y); `size` in points, further keywords as in matplotlib's Text."""
+        self.texts.append((x, y, text, {"fontsize": size, "color": INK, "parse_math": False} | style))
+
+    def figure(self) -> Figure:
+        """Return the sheet as a figure whose pixels are the canvas's pixels."""
+        from matplotlib.patches import Rectangle
+
+        height, width = self.canvas.shape[:2]
+        # The tiny excess keeps rounding from losing the last row and column.
+        figure = figure_class()(
+            figsize=((width + 0.01) / 100, (height + 0.01) / 100), dpi=100, facecolor="white"
+        )
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.imshow(self.canvas, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        for x, y, wide, high, colour, line in self.frames:
+            axes.add_patch(Rectangle((x, y), wide, high, fill=False, edgecolor=colour, linewidth=line * 0.72))
+        for x, y, text, style in self.texts:
+            axes.text(x, y, text, **style)
+        return figure
+
+
+def picture_scale(images: Tensor, tile: int = TILE) -> int:
+    """Return the whole number by which pictures [..., H, W] are enlarged to about `tile` pixels."""
+    return max(1, tile // int(images.shape[-2]))
+
+
+def check_walk(walk: UnitWalk, sample: int) -> None:
+    """Raise a LisError unless the walk has pictures [N, S, C, H, W] that can be drawn, and the sample."""
+    if walk.images.ndim != 5:
+        raise LisError(
+            f"the walk of unit {walk.unit} has images of shape {list(walk.images.shape)}; [N, S, C, H, W] was expected."
+        )
+    check_images(walk.images.flatten(0, 1), name=f"the images of unit {walk.unit}")
+    if not 0 <= sample < len(walk.images):
+        raise LisError(
+            f"sample {sample} does not exist: the walk of unit {walk.unit} has {len(walk.images)} samples, "
+            f"numbered from 0."
+        )
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Return class probabilities, float32 on the CPU."""
+    return torch.softmax(logits.detach().cpu().float(), dim=-1)
+
+
+def contact_sheet(
+    walks: Sequence[UnitWalk],
+    classifier: Any = None,
+    sample: int = 0,
+    captions: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw unit walks, one row a unit and one column a step.
+
+    Above each picture stands the value the unit was set to, and the value the classifier reads from the picture;
+    below it the class the classifier sees there, in orange where it differs from the first step's.
+
+    Parameters
+    ----------
+    walks : sequence of UnitWalk
+        What `tune_unit` returned; images [N, S, C, H, W] in the range 0 to 1.
+    classifier : Classifier, optional
+        Gives class names, and the classes for and against which each unit votes in the head.
+    sample : int
+        Which of the N starting samples is drawn.
+    captions : sequence of str, optional
+        One line or more for each row, written at its left.
+    title : str, optional
+        Written above the sheet.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LisError
+        No walks, a sample that does not exist, or not one caption a walk.
+
+    Notes
+    -----
+    Source: systematic unit tuning, arXiv 2409.16865, section 3.
+
+    Examples
+    --------
+    >>> walk = tune_unit(generator, classifier, link, r, unit=17)
+    >>> contact_sheet([walk], classifier).savefig("unit17.png")
+    """
+    walks = list(walks)
+    if not walks:
+        raise LisError("contact_sheet was given no unit walks; make at least one with tune_unit.")
+    if captions is not None and len(captions) != len(walks):
+        raise LisError(
+            f"contact_sheet was given {len(captions)} captions for {len(walks)} walks; give one each."
+        )
+    for walk in walks:
+        check_walk(walk, sample)
+    scale = picture_scale(walks[0].images)
+    tall, wide = (scale * int(n) for n in walks[0].images.shape[-2:])
+    left, top, gap = 190, 14 + (26 if title else 0), 14
+    cell_w, cell_h = max(wide, 88) + gap, tall + 52
+    steps = max(len(walk.values) for walk in walks)
+    sheet = PixelSheet(left + steps * cell_w + gap, top + len(walks) * cell_h)
+    if title:
+        sheet.write(12, 22, title, 11, weight="bold")
+    classes = getattr(classifier, "classes", None)
+    weights = head_weights(classifier) if classifier is not None else None
+    for row, walk in enumerate(walks):
+        y = top + row * cell_h + 20
+        sheet.write(12, y + 10, f"unit {walk.unit}", 10, weight="bold")
+        lines = [] if weights is None else vote_lines(weights[:, walk.unit], classes)
+        lines += [] if captions is None else captions[row].splitlines()
+        for number, line in enumerate(lines):
+            sheet.write(12, y + 30 + 15 * number, line, 7.5, color=FAINT)
+        shown = softmax(walk.logits[sample])  # [S, K]
+        first = int(shown[0].argmax())
+        for step in range(len(walk.values)):
+            x = left + step * cell_w + (cell_w - gap - wide) // 2
+            sheet.place(walk.images[sample, step], x, y, scale)
+            reread = float(walk.r[sample, step, walk.unit])
+            sheet.write(
+                x + wide / 2,
+                y - 4,
+                f"set {float(walk.values[step]):.2f}, reads {reread:.2f}",
+                6.5,
+                ha="center",
+            )
+            best = int(shown[step].argmax())
+            name = classes[best] if classes else f"class {best}"
+            sheet.write(
+                x + wide / 2,
+                y + tall + 13,
+                f"{name} {float(shown[step, best]):.0%}",
+                7,
+                ha="center",
+                color=INK if best == first else BAD,
+            )
+    return sheet.figure()
+
+
+def vote_lines(weights: Tensor, classes: Sequence[str] | None) -> list[str]:
+    """Say for and against which class a unit votes most, from its head weights [K]."""
+    high, low = int(weights.argmax()), int(weights.argmin())
+    name = (lambda index: classes[index]) if classes else (lambda index: f"class {index}")
+    return [
+        f"for {name(high)} {float(weights[high]):+.2f}",
+        f"against {name(low)} {float(weights[low]):+.2f}",
+    ]
+
+
+def head_weights(classifier: Any) -> Tensor:
+    """Return the weights [K, R] of a linear head, read off its answers to single units."""
+    with torch.no_grad():
+        eye = torch.eye(int(classifier.num_units), device=classifier.device, dtype=classifier.dtype)
+        return (classifier.head(eye) - classifier.head(torch.zeros_like(eye[:1]))).T.float().cpu()  # [K, R]
+
+
+def class_sheet(
+    images: Tensor, labels: Tensor, classes: Sequence[str], columns: int = 20, title: str | None = None
+) -> Figure:
+    """Draw the first images of every class that occurs, one row a class with its name at the left.
+
+    Parameters
+    ----------
+    images : Tensor [N, C, H, W]
+        In the range 0 to 1.
+    labels : Tensor [N]
+        Class index of each image.
+    classes : sequence of str
+        Names of all classes.
+    columns : int
+        Images a row.
+    title : str, optional
+        Written above the sheet.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LisError
+        Labels that do not fit the images or the class names.
+
+    Examples
+    --------
+    >>> photographs = load_fashion("sample")
+    >>> class_sheet(photographs.images, photographs.labels, photographs.classes).savefig("sheet.png")
+    """
+    check_images(images, name="images")
+    labels = torch.as_tensor(labels).cpu()
+    if labels.shape != images.shape[:1]:
+        raise LisError(
+            f"labels has shape {list(labels.shape)} for {len(images)} images; expected one label each."
+        )
+    if columns < 1:
+        raise LisError(f"columns is {columns}; expected at least 1.")
+    present = [int(index) for index in labels.unique()]
+    if present[0] < 0 or present[-1] >= len(classes):
+        raise LisError(
+            f"labels run from {present[0]} to {present[-1]}, but there are {len(classes)} class names."
+        )
+    scale = picture_scale(images, 64)
+    tall, wide = (scale * int(n) for n in images.shape[-2:])
+    widest = max(int((labels == index).sum()) for index in present)
+    columns = min(columns, widest)
+    left, top, gap = 110, 10 + (26 if title else 0), 4
+    sheet = PixelSheet(left + columns * (wide + gap) + 8, top + len(present) * (tall + gap) + 6)
+    if title:
+        sheet.write(12, 22, title, 11, weight="bold")
+    for row, index in enumerate(present):
+        y = top + row * (tall + gap)
+        sheet.write(left - 10, y + tall / 2, str(classes[index]), 9, ha="right", va="center")
+        for column, image in enumerate(images[labels == index][:columns]):
+            sheet.place(image, left + column * (wide + gap), y, scale)
+    return sheet.figure()
+
+
+def cycle_figure(
+    photographs: Tensor,
+    reconstructions: Tensor,
+    logits: Tensor,
+    logits_again: Tensor,
+    classes: Sequence[str],
+    labels: Tensor | None = None,
+    columns: int = 10,
+    title: str | None = None,
+) -> Figure:
+    """Draw each photograph above its linked re-render, with what the classifier sees in both.
+
+    The frame is blue where the class survives photograph -> activations -> latent -> picture, orange where not.
+
+    Parameters
+    ----------
+    photographs, reconstructions : Tensor [N, C, H, W]
+        In the range 0 to 1; row n of one belongs to row n of the other.
+    logits, logits_again : Tensor [N, K]
+        The classifier's logits of the photographs and of the reconstructions.
+    classes : sequence of str
+        Names of the K classes.
+    labels : Tensor [N], optional
+        True classes, written above the photographs when given.
+    columns : int
+        Pairs a row.
+    title : str, optional
+        Written above the sheet.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    LisError
+        Tensors of different lengths, or logits that do not fit the class names.
+
+    Notes
+    -----
+    Source: the cycle x -> r -> w -> x' goes beyond arXiv 2409.16865, which reports in-sample errors only.
+
+    Examples
+    --------
+    >>> again = generator.render(link(r))
+    >>> cycle_figure(x, again, classifier(x), classifier(again), classifier.classes)
+    """
+    check_images(photographs, name="photographs")
+    check_images(reconstructions, name="reconstructions")
+    count = len(photographs)
+    for name, value in (
+        ("reconstructions", reconstructions),
+        ("logits", logits),
+        ("logits_again", logits_again),
+    ):
+        if len(value) != count:
+            raise LisError(f"{name} has {len(value)} rows for {count} photographs; expected as many.")
+    for name, value in (("logits", logits), ("logits_again", logits_again)):
+        if value.shape[1:] != (len(classes),):
+            raise LisError(
+                f"{name} has shape {list(value.shape)}; expected {len(classes)} columns, one a class."
+            )
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    scale = picture_scale(photographs)
+    tall, wide = (scale * int(n) for n in photographs.shape[-2:])
+    scale_again = max(1, tall // int(reconstructions.shape[-2]))
+    left, top, gap = 96, 12 + (26 if title else 0), 14
+    cell_w, cell_h = max(wide, 96) + gap, 2 * tall + 62
+    sheet = PixelSheet(left + columns * cell_w, top + rows * cell_h)
+    if title:
+        sheet.write(12, 22, title, 11, weight="bold")
+    before, after = softmax(logits), softmax(logits_again)
+    for number in range(count):
+        row, column = divmod(number, columns)
+        x, y = left + column * cell_w, top + row * cell_h + 20
+        below = y + tall + 22
+        if column == 0:
+            sheet.write(left - 12, y + tall / 2, "photograph", 8, ha="right", va="center")
+            sheet.write(left - 12, below + tall / 2, "re-render", 8, ha="right", va="center")
+        seen, again = int(before[number].argmax()), int(after[number].argmax())
+        sheet.place(photographs[number], x, y, scale)
+        sheet.place(reconstructions[number], x, below, scale_again, frame=GOOD if seen == again else BAD)
+        if labels is not None:
+            sheet.write(x + wide / 2, y - 5, str(classes[int(labels[number])]), 7, ha="center", color=FAINT)
+        sheet.write(
+            x + wide / 2, y + tall + 13, f"{classes[seen]} {float(before[number, seen]):.0%}", 7, ha="center"
+        )
+        sheet.write(
+            x + wide / 2,
+            below + tall + 14,
+            f"{classes[again]} {float(after[number, again]):.0%}",
+            7,
+            ha="center",
+            color=GOOD if seen == again else BAD,
+        )
+    return sheet.figure()
