@@ -1,0 +1,7 @@
+"""StyleGAN-XL and StyleGAN3 generators."""
+
+from lis_toolkit.stylegan.checkpoint import load_generator, save_generator
+from lis_toolkit.stylegan.generator import Generator, update_mean_latents
+from lis_toolkit.stylegan.geometry import GeneratorConfig
+
+__all__ = ["Generator", "GeneratorConfig", "load_generator", "save_generator", "update_mean_latents"]

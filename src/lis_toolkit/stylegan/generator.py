@@ -1,0 +1,161 @@
+"""The generator that users hold: latents in, pictures out, errors explained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lis_toolkit.errors import LisError
+from lis_toolkit.files import sha256_tensors
+from lis_toolkit.names import class_index
+from lis_toolkit.stylegan.geometry import GeneratorConfig, lay_out
+from lis_toolkit.stylegan.network import MappingNetwork, SynthesisNetwork
+
+
+class Generator(nn.Module):
+    """A StyleGAN-XL or StyleGAN3 generator built from its configuration, with random weights until some are loaded.
+
+    Attributes
+    ----------
+    config : the settings it was built from.
+    classes : names of the classes, or None.
+    z_dim, w_dim, num_ws, c_dim : sizes Z, W, the number of latents a picture takes, the number of classes.
+    img_resolution, img_channels : of the pictures.
+
+    Examples
+    --------
+    >>> generator = load_generator("fashion")
+    >>> x = generator.render(generator.map(generator.sample_z(8, seed=0), labels=[3] * 8, psi=0.7))
+    """
+
+    def __init__(self, config: GeneratorConfig, classes: Sequence[str] | None = None, name: str = "unnamed"):
+        super().__init__()
+        if classes is not None and len(classes) != config.c_dim:
+            raise LisError(f"{len(classes)} class names were given for a generator of {config.c_dim} classes")
+        self.config = config
+        self.name = name
+        if classes is None and config.c_dim:
+            classes = [f"class {i}" for i in range(config.c_dim)]
+        self.classes: tuple[str, ...] = tuple(classes or ())
+        input_spec, layers, self.img_resolution = lay_out(config)
+        self.img_channels = config.img_channels
+        self.z_dim, self.w_dim, self.c_dim = config.z_dim, config.w_dim, config.c_dim
+        self.mapping = MappingNetwork(config)
+        self.synthesis = SynthesisNetwork(config, input_spec, layers)
+        self.num_ws = self.synthesis.num_ws
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.synthesis.input.weight.device
+
+    @property
+    def hash(self) -> str:
+        """sha256 of all weights and buffers: the identity that links and pairs remember."""
+        return sha256_tensors(self.state_dict())
+
+    def class_index(self, item: int | str) -> int:
+        """Give the index of a class from its name or index."""
+        return class_index(item, self.classes, "the generator")
+
+    def sample_z(self, n: int, seed: int) -> Tensor:
+        """Draw n inputs [n, Z] as the published tools do, from ``numpy.random.RandomState(seed)``."""
+        if n < 1:
+            raise LisError(f"n is {n}: ask for at least one sample")
+        return torch.from_numpy(np.random.RandomState(seed).randn(n, self.z_dim)).float()
+
+    def map(
+        self, z: Tensor, labels: Tensor | Iterable[int | str] | int | str | None = None, psi: float = 1.0
+    ) -> Tensor:
+        """Map inputs to latents, truncated towards the mean latent of their class.
+
+        Parameters
+        ----------
+        z : [N, Z], any float type.
+        labels : class indices or names, one per row, or a single one for all; None for an unconditional generator.
+        psi : truncation; 1 leaves w as it is, 0 gives the class mean.
+
+        Returns
+        -------
+        w [N, W].
+
+        Raises
+        ------
+        LisError : wrong width, values that are not finite, unknown classes, psi not finite.
+        """
+        if not math.isfinite(psi):
+            raise LisError(f"psi is {psi}, expected a finite number, usually from 0 to 1")
+        if z.ndim != 2 or z.shape[1] != self.z_dim or len(z) == 0:
+            raise LisError(f"z has shape {list(z.shape)}, expected [N, {self.z_dim}] with at least one row")
+        if not torch.isfinite(z).all():
+            raise LisError("z holds NaN or infinite values; draw it with generator.sample_z")
+        index = self._labels(labels, len(z))
+        z = z.to(self.device, torch.float32)
+        return self.mapping.truncate(self.mapping(z, index), index, psi)
+
+    def _labels(self, labels: Tensor | Iterable[int | str] | int | str | None, n: int) -> Tensor | None:
+        if self.c_dim == 0:
+            if labels is not None:
+                raise LisError("labels were given, but this generator is unconditional: leave them out")
+            return None
+        if labels is None:
+            raise LisError(f"labels are missing: this generator has {self.c_dim} classes; name one for each of {n} rows")
+        single = isinstance(labels, (int, str))
+        items = [labels] * n if single else (labels.tolist() if isinstance(labels, Tensor) else list(labels))  # type: ignore[arg-type, list-item]
+        if len(items) != n:
+            raise LisError(f"{len(items)} labels were given for {n} rows of z")
+        return torch.tensor([class_index(item, self.classes, "the generator") for item in items], device=self.device)
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """Repeat w [N, W] for every layer: ws [N, num_ws, W]; a ws is checked and passed through."""
+        wanted = f"[N, {self.w_dim}] or [N, {self.num_ws}, {self.w_dim}]"
+        if w.ndim == 2 and w.shape[1] == self.w_dim:
+            return w[:, None, :].expand(-1, self.num_ws, -1)
+        if w.ndim == 3 and w.shape[1:] == (self.num_ws, self.w_dim):
+            return w
+        raise LisError(f"w has shape {list(w.shape)}, expected {wanted} for generator {self.name!r}")
+
+    def render(self, w: Tensor, batch_size: int | None = None) -> Tensor:
+        """Render latents to pictures in the unit range.
+
+        Parameters
+        ----------
+        w : [N, W], the same latent for every layer, or ws [N, num_ws, W].
+        batch_size : pictures at a time, to bound memory; None renders all at once.
+
+        Returns
+        -------
+        x [N, C, H, W] in [0, 1], on the generator's device. Values beyond the range are clamped. Gradients flow.
+
+        Raises
+        ------
+        LisError : wrong shape, no rows, values that are not finite.
+        """
+        ws = self.broadcast(w)
+        if len(ws) == 0:
+            raise LisError("w has no rows: give at least one latent")
+        if not torch.isfinite(w).all():
+            raise LisError("w holds NaN or infinite values; check the link and the activations it was given")
+        if batch_size is not None and batch_size < 1:
+            raise LisError(f"batch_size is {batch_size}, expected at least 1")
+        ws = ws.to(self.device, torch.float32)
+        parts = [self.synthesis(part) for part in ws.split(batch_size or len(ws))]
+        return (torch.cat(parts) * 0.5 + 0.5).clamp(0, 1)
+
+
+@torch.no_grad()
+def update_mean_latents(generator: Generator, samples: int = 10_000, seed: int = 0) -> None:
+    """Set the mean latents w_avg, per class where the mapping has one per class, from `samples` draws of z each."""
+    z = generator.sample_z(samples, seed).to(generator.device)
+    mapping = generator.mapping
+    if mapping.w_avg.ndim == 1:
+        labels = torch.arange(samples, device=z.device) % max(generator.c_dim, 1)
+        mapping.w_avg.copy_(mapping(z, labels if generator.c_dim else None).mean(dim=0))
+        return
+    for index in range(generator.c_dim):
+        labels = torch.full((samples,), index, device=z.device)
+        mapping.w_avg[index] = mapping(z, labels).mean(dim=0)

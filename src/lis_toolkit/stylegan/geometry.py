@@ -1,0 +1,230 @@
+"""The sizes, rates, cutoffs and channels of every synthesis layer, from a short configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from lis_toolkit.errors import CheckpointError
+
+MAPPINGS = ("unconditional", "pretrained", "linear")  # no class; StyleGAN-XL's class embedding; StyleGAN3's
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that is needed to build a generator (StyleGAN3 section 3.2, appendix C; StyleGAN-XL section 3).
+
+    Attributes
+    ----------
+    resolution : pixels of the stem's image; each of `stages` then multiplies it.
+    stages : (up factor, head layers) of each super-resolution stage.
+    mapping : "pretrained" (class embedding, projection, one mean latent a class: StyleGAN-XL), "linear" (one-hot class,
+        one mean latent: StyleGAN3) or "unconditional".
+    margin : samples that every layer computes beyond the image border.
+    lrelu_upsampling : oversampling of the nonlinearity; the papers use 2, 1 saves most of the cost in small models.
+    """
+
+    z_dim: int = 64
+    c_dim: int = 1000
+    w_dim: int = 512
+    resolution: int = 16
+    img_channels: int = 3
+    channel_base: int = 32768
+    channel_max: int = 1024
+    num_layers: int = 10
+    num_critical: int = 2
+    stages: tuple[tuple[int, int], ...] = ()
+    conv_kernel: int = 3
+    use_radial_filters: bool = False
+    mapping: str = "pretrained"
+    embedding_dim: int = 320
+    mapping_layers: int = 2
+    first_cutoff: float = 2.0
+    first_stopband: float = 2**2.1
+    last_stopband_rel: float = 2**0.3
+    margin: int = 10
+    filter_size: int = 6
+    lrelu_upsampling: int = 2
+    conv_clamp: float | None = 256
+    output_scale: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.mapping not in MAPPINGS:
+            raise CheckpointError(f"mapping is {self.mapping!r}, expected one of {', '.join(MAPPINGS)}")
+        if (self.c_dim == 0) != (self.mapping == "unconditional"):
+            raise CheckpointError(
+                f"c_dim is {self.c_dim} with mapping {self.mapping!r}: 0 classes go with 'unconditional' and only with it"
+            )
+        counts = ("z_dim", "w_dim", "resolution", "img_channels", "channel_base", "channel_max", "num_layers")
+        for name in (*counts, "conv_kernel", "filter_size", "lrelu_upsampling", "mapping_layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 0 < value <= 2**20:
+                raise CheckpointError(f"{name} is {value!r}, expected a whole number from 1 to {2**20}")
+        if not 0 <= self.num_critical < self.num_layers:
+            raise CheckpointError(f"num_critical is {self.num_critical}, expected 0 to num_layers - 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as a JSON-ready dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
+        """Read the settings back from `to_dict`, refusing names that are not known."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise CheckpointError(f"the generator's configuration has unknown entries: {', '.join(sorted(unknown))}")
+        stages = tuple((int(up), int(layers)) for up, layers in values.get("stages", ()))
+        return cls(**{**values, "stages": stages})
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The Fourier-feature input: channels, size in samples, samples per image unit, bandwidth in cycles per unit."""
+
+    channels: int
+    size: int
+    sampling_rate: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One synthesis layer, sizes in samples, rates in samples and cutoffs in cycles per image unit."""
+
+    name: str
+    is_torgb: bool
+    is_critically_sampled: bool
+    in_channels: int
+    out_channels: int
+    in_size: int
+    out_size: int
+    in_sampling_rate: int
+    out_sampling_rate: int
+    in_cutoff: float
+    out_cutoff: float
+    in_half_width: float
+    out_half_width: float
+    conv_kernel: int
+    filter_size: int
+    lrelu_upsampling: int
+    use_radial_filters: bool
+    conv_clamp: float | None
+    stopband: float = field(default=0.0, compare=False)
+
+    @property
+    def kernel(self) -> int:
+        """Side of the convolution kernel."""
+        return 1 if self.is_torgb else self.conv_kernel
+
+    @property
+    def tmp_rate(self) -> int:
+        """Sampling rate of the nonlinearity."""
+        return max(self.in_sampling_rate, self.out_sampling_rate) * (1 if self.is_torgb else self.lrelu_upsampling)
+
+    @property
+    def up_factor(self) -> int:
+        """Samples made of one before the nonlinearity."""
+        return self.tmp_rate // self.in_sampling_rate
+
+    @property
+    def down_factor(self) -> int:
+        """Samples made into one after the nonlinearity."""
+        return self.tmp_rate // self.out_sampling_rate
+
+    @property
+    def up_taps(self) -> int:
+        """Taps of the filter before the nonlinearity; 1 when there is none."""
+        return 1 if self.up_factor == 1 or self.is_torgb else self.filter_size * self.up_factor
+
+    @property
+    def down_taps(self) -> int:
+        """Taps of the filter after the nonlinearity; 1 when there is none."""
+        return 1 if self.down_factor == 1 or self.is_torgb else self.filter_size * self.down_factor
+
+    @property
+    def radial_down(self) -> bool:
+        """Whether the filter after the nonlinearity is the radially symmetric one."""
+        return self.use_radial_filters and not self.is_critically_sampled
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Samples added (or cropped, when negative) at the low and the high side, at the temporary rate."""
+        total = (self.out_size - 1) * self.down_factor + 1 - (self.in_size + self.kernel - 1) * self.up_factor
+        total += self.up_taps + self.down_taps - 2
+        low = (total + self.up_factor) // 2
+        return low, total - low
+
+
+def _stack(
+    config: GeneratorConfig,
+    resolution: int,
+    num_layers: int,
+    start: tuple[float, float],
+    first: LayerSpec | None,
+    index: int,
+) -> list[LayerSpec]:
+    """Lay out `num_layers` layers and ToRGB from the `start` (cutoff, stopband) up to a resolution."""
+    exponent = np.minimum(np.arange(num_layers + 1) / (num_layers - config.num_critical), 1)
+    end = (resolution / 2, resolution / 2 * config.last_stopband_rel)
+    cutoffs, stopbands = (low * (high / low) ** exponent for low, high in zip(start, end, strict=True))
+    rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, resolution)))).astype(int)
+    channels = np.rint(np.minimum(config.channel_base / 2 / cutoffs, config.channel_max)).astype(int)
+    channels[-1] = config.img_channels
+    if first is not None:
+        rates[0], channels[0] = first.out_sampling_rate, first.out_channels
+    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+    sizes = rates + 2 * config.margin
+    sizes[-2:] = resolution
+    layers = []
+    for i in range(num_layers + 1):
+        before = max(i - 1, 0)
+        layers.append(
+            LayerSpec(
+                name=f"L{index + i}_{sizes[i]}_{channels[i]}",
+                is_torgb=i == num_layers,
+                is_critically_sampled=i >= num_layers - config.num_critical,
+                in_channels=int(channels[before]),
+                out_channels=int(channels[i]),
+                in_size=int(sizes[before]),
+                out_size=int(sizes[i]),
+                in_sampling_rate=int(rates[before]),
+                out_sampling_rate=int(rates[i]),
+                in_cutoff=float(cutoffs[before]),
+                out_cutoff=float(cutoffs[i]),
+                in_half_width=float(half_widths[before]),
+                out_half_width=float(half_widths[i]),
+                conv_kernel=config.conv_kernel,
+                filter_size=config.filter_size,
+                lrelu_upsampling=config.lrelu_upsampling,
+                use_radial_filters=config.use_radial_filters,
+                conv_clamp=config.conv_clamp,
+                stopband=float(stopbands[i]),
+            )
+        )
+    return layers
+
+
+def lay_out(config: GeneratorConfig) -> tuple[InputSpec, list[LayerSpec], int]:
+    """Give the input's and every layer's specification, and the resolution of the image in pixels.
+
+    A super-resolution stage drops the critically sampled layers and ToRGB of what is there, and appends its own; the
+    layer index skips one at every stage, as in published checkpoints (StyleGAN-XL, section 3.3).
+    """
+    resolution = config.resolution
+    layers = _stack(config, resolution, config.num_layers, (config.first_cutoff, config.first_stopband), None, 0)
+    first = layers[0]
+    input_spec = InputSpec(first.in_channels, first.in_size, float(first.in_sampling_rate), first.in_cutoff)
+    for up_factor, head_layers in config.stages:
+        if head_layers <= config.num_critical or up_factor < 1:
+            raise CheckpointError(
+                f"a stage has up factor {up_factor} and {head_layers} head layers, expected at least 1 and "
+                f"{config.num_critical + 1}"
+            )
+        kept = layers[: len(layers) - 1 - config.num_critical]
+        resolution *= up_factor
+        last = kept[-1]
+        start = (last.out_cutoff, last.stopband)
+        layers = kept + _stack(config, resolution, head_layers, start, last, len(kept) + 1)
+    return input_spec, layers, resolution

@@ -1,0 +1,237 @@
+"""The mapping and synthesis networks of StyleGAN-XL and StyleGAN3, under the names of published checkpoints.
+
+Source of every formula: Karras et al. 2021 (arXiv 2106.12423), sections 3 and appendices C and F; Sauer et al. 2022
+(arXiv 2202.00273), section 3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lis_toolkit.stylegan.geometry import GeneratorConfig, InputSpec, LayerSpec
+from lis_toolkit.stylegan.resample import (
+    design_filter,
+    downsampling_matrix,
+    filter_radial,
+    separable,
+    upsampling_matrix,
+)
+
+MAGNITUDE_DECAY = 0.999  # of the running mean square of a layer's input, followed in training only
+
+
+def normalize_second_moment(x: Tensor) -> Tensor:
+    """Scale every row of x [N, D] to unit mean square."""
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class FullyConnected(nn.Module):
+    """A fully connected layer with equalised learning rate: ``y = x (weight m / sqrt(in))^T + bias m``."""
+
+    def __init__(self, n_in: int, n_out: int, *, lrelu: bool = False, lr_multiplier: float = 1.0, bias: float = 0.0):
+        super().__init__()
+        self.lrelu = lrelu
+        self.weight_gain = lr_multiplier / math.sqrt(n_in)
+        self.bias_gain = lr_multiplier
+        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((n_out,), bias / lr_multiplier))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, in] to [N, out]."""
+        y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return F.leaky_relu(y, 0.2) * math.sqrt(2) if self.lrelu else y
+
+
+class MappingNetwork(nn.Module):
+    """z and class to the latent w, with one mean latent per class (StyleGAN-XL) or one for all (StyleGAN3)."""
+
+    w_avg: Tensor
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        self.kind = config.mapping
+        self.z_dim, self.c_dim, self.num_layers = config.z_dim, config.c_dim, config.mapping_layers
+        width = config.z_dim
+        if self.kind == "pretrained":
+            self.embed: nn.Module = nn.Embedding(config.c_dim, config.embedding_dim)
+            self.embed_proj = FullyConnected(config.embedding_dim, config.z_dim, lrelu=True)
+            width += config.z_dim
+        elif self.kind == "linear":
+            self.embed = FullyConnected(config.c_dim, config.w_dim)
+            width += config.w_dim
+        for i in range(self.num_layers):
+            n_in = width if i == 0 else config.w_dim
+            self.add_module(f"fc{i}", FullyConnected(n_in, config.w_dim, lrelu=True, lr_multiplier=0.01))
+        means = (config.c_dim, config.w_dim) if self.kind == "pretrained" else (config.w_dim,)
+        self.register_buffer("w_avg", torch.zeros(means))
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map z [N, Z] and class indices [N] to w [N, W], not truncated."""
+        x = normalize_second_moment(z)
+        if self.kind == "pretrained":
+            x = torch.cat([x, normalize_second_moment(self.embed_proj(self.embed(labels)))], dim=1)
+        elif self.kind == "linear":
+            assert labels is not None
+            y = self.embed(F.one_hot(labels, self.c_dim).to(x.dtype))
+            x = torch.cat([x, normalize_second_moment(y)], dim=1)
+        for i in range(self.num_layers):
+            x = self.get_submodule(f"fc{i}")(x)
+        return x
+
+    def truncate(self, w: Tensor, labels: Tensor | None, psi: float) -> Tensor:
+        """Pull w [N, W] towards the mean latent of its class: ``w_avg + psi (w - w_avg)``."""
+        if psi == 1:
+            return w
+        center = self.w_avg[labels] if self.w_avg.ndim == 2 else self.w_avg
+        return center + psi * (w - center)
+
+
+class SynthesisInput(nn.Module):
+    """Fourier features that the latent translates and rotates, mixed into channels."""
+
+    freqs: Tensor
+    phases: Tensor
+    transform: Tensor
+
+    def __init__(self, spec: InputSpec, w_dim: int):
+        super().__init__()
+        self.spec = spec
+        self.weight = nn.Parameter(torch.randn(spec.channels, spec.channels))
+        self.affine = FullyConnected(w_dim, 4)
+        nn.init.zeros_(self.affine.weight)  # no motion at the start of training: t = (1, 0, 0, 0)
+        with torch.no_grad():
+            self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        radius = spec.bandwidth * torch.rand(spec.channels).sqrt()  # uniform over the disc of the bandwidth
+        angle = 2 * math.pi * torch.rand(spec.channels)
+        self.register_buffer("transform", torch.eye(3))
+        self.register_buffer("freqs", torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1))
+        self.register_buffer("phases", torch.rand(spec.channels) - 0.5)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Map w [N, W] to features [N, C, S, S]."""
+        spec = self.spec
+        t = self.affine(w)  # [N, 4]: cosine, sine, shift right, shift down
+        t = t / t[:, :2].norm(dim=1, keepdim=True)
+        cos, sin, dx, dy = t.unbind(dim=1)
+        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+        rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=1).view(-1, 3, 3)
+        shift = torch.stack([one, zero, -dx, zero, one, -dy, zero, zero, one], dim=1).view(-1, 3, 3)
+        transform = rotation @ shift @ self.transform  # [N, 3, 3]
+
+        phases = self.phases + (self.freqs @ transform[:, :2, 2:]).squeeze(2)  # [N, C]
+        freqs = self.freqs @ transform[:, :2, :2]  # [N, C, 2]
+        headroom = spec.sampling_rate / 2 - spec.bandwidth
+        amplitude = (1 - (freqs.norm(dim=2) - spec.bandwidth) / headroom).clamp(0, 1)  # [N, C]
+
+        place = (torch.arange(spec.size, device=w.device, dtype=w.dtype) + 0.5 - spec.size / 2) / spec.sampling_rate
+        across = freqs[:, :, :1] * place  # [N, C, S]: x runs along the last axis
+        down = freqs[:, :, 1:] * place  # [N, C, S]
+        angle = across[:, :, None, :] + down[:, :, :, None] + phases[:, :, None, None]
+        x = torch.sin(2 * math.pi * angle) * amplitude[:, :, None, None]  # [N, C, S, S]
+        weight = self.weight / math.sqrt(spec.channels)
+        return torch.matmul(weight, x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated convolution, bias, and a filtered nonlinearity at a higher sampling rate."""
+
+    magnitude_ema: Tensor
+    up_filter: Tensor | None
+    down_filter: Tensor | None
+    up_matrix: Tensor
+    down_matrix: Tensor
+
+    def __init__(self, spec: LayerSpec, w_dim: int):
+        super().__init__()
+        self.spec = spec
+        self.affine = FullyConnected(w_dim, spec.in_channels, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(spec.out_channels, spec.in_channels, spec.kernel, spec.kernel))
+        self.bias = nn.Parameter(torch.zeros(spec.out_channels))
+        self.register_buffer("magnitude_ema", torch.ones(()))
+        up = design_filter(spec.up_taps, spec.in_cutoff, spec.in_half_width * 2, spec.tmp_rate)
+        down = design_filter(
+            spec.down_taps, spec.out_cutoff, spec.out_half_width * 2, spec.tmp_rate, radial=spec.radial_down
+        )
+        self.register_buffer("up_filter", up)
+        self.register_buffer("down_filter", down)
+        self.register_buffer("up_matrix", torch.empty(0), persistent=False)
+        self.register_buffer("down_matrix", torch.empty(0), persistent=False)
+        self.build_matrices()
+        self.register_load_state_dict_post_hook(lambda module, keys: module.build_matrices())
+
+    def build_matrices(self) -> None:
+        """Make the resampling matrices anew from the filters, which a checkpoint may have replaced."""
+        spec = self.spec
+        if spec.is_torgb:
+            return
+        padded = spec.in_size + spec.kernel - 1
+        temporary = (spec.out_size - 1) * spec.down_factor + spec.down_taps
+        self.up_matrix = upsampling_matrix(self.up_filter, padded, temporary, spec.up_factor, spec.padding[0])
+        if not spec.radial_down:
+            self.down_matrix = downsampling_matrix(self.down_filter, temporary, spec.out_size, spec.down_factor)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Map x [N, C_in, S, S] and w [N, W] to [N, C_out, T, T]."""
+        if self.training:
+            with torch.no_grad():
+                magnitude = x.detach().float().square().mean()
+                self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, MAGNITUDE_DECAY))
+        x = self.convolve(x, self.affine(w))
+        spec = self.spec
+        if spec.is_torgb:
+            return self.clamp(x)
+        x = separable(x, self.up_matrix)
+        x = self.clamp(F.leaky_relu(x, 0.2) * math.sqrt(2))
+        if spec.radial_down and self.down_filter is not None:
+            return filter_radial(x, self.down_filter, spec.down_factor)
+        return separable(x, self.down_matrix)
+
+    def convolve(self, x: Tensor, styles: Tensor) -> Tensor:
+        """Convolve x with the weight modulated by styles [N, C_in], and add the bias.
+
+        Scaling a sample's input and output channels is the same function as giving it a weight of its own, and lets
+        the whole batch share one. The styles are scaled to unit mean square sample by sample (the published code:
+        over the batch); demodulation cancels that scale, so only a sample's independence of its batch is gained.
+        """
+        spec, weight = self.spec, self.weight
+        gain = torch.rsqrt(self.magnitude_ema)
+        if spec.is_torgb:
+            styles = styles / math.sqrt(spec.in_channels * spec.kernel**2)
+            scale = gain
+        else:
+            weight = weight * torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True))
+            styles = styles * torch.rsqrt(styles.square().mean(dim=1, keepdim=True))
+            power = styles.square() @ weight.square().sum(dim=(2, 3)).T  # [N, C_out]
+            scale = (torch.rsqrt(power + 1e-8) * gain)[:, :, None, None]
+        x = x * styles[:, :, None, None].to(x.dtype)
+        x = F.conv2d(x, weight.to(x.dtype), padding=spec.kernel - 1)
+        return x * scale.to(x.dtype) + self.bias[:, None, None].to(x.dtype)
+
+    def clamp(self, x: Tensor) -> Tensor:
+        """Limit x to the layer's range."""
+        limit = self.spec.conv_clamp
+        return x if limit is None else x.clamp(-limit, limit)
+
+
+class SynthesisNetwork(nn.Module):
+    """The input and all layers; one w for each."""
+
+    def __init__(self, config: GeneratorConfig, input_spec: InputSpec, layers: list[LayerSpec]):
+        super().__init__()
+        self.output_scale = config.output_scale
+        self.layer_names = [spec.name for spec in layers]
+        self.num_ws = len(layers) + 1
+        self.input = SynthesisInput(input_spec, config.w_dim)
+        for spec in layers:
+            self.add_module(spec.name, SynthesisLayer(spec, config.w_dim))
+
+    def forward(self, ws: Tensor) -> Tensor:
+        """Render ws [N, num_ws, W] to images [N, C, H, W] in the generator's own range, about [-1, 1]."""
+        x = self.input(ws[:, 0])
+        for i, name in enumerate(self.layer_names, start=1):
+            x = self.get_submodule(name)(x, ws[:, i])
+        return x.float() * self.output_scale
