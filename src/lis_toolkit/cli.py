@@ -1,0 +1,160 @@
+"""The command `lis`: demo, models, fit. One clear message and exit code 2 for what a user can put right."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+
+from .errors import LisError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 2 wrong input, 130 interrupted.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; default: those of the process.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> main(["models"])
+    0
+    """
+    options = build_parser().parse_args(argv)
+    try:
+        options.run(options)
+    except LisError as error:
+        print(f"lis {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nlis {options.command}: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each sets `run`, the function that carries it out."""
+    parser = argparse.ArgumentParser(
+        prog="lis", description="Link a classifier's units to a StyleGAN-XL and see what they stand for."
+    )
+    parser.add_argument("--version", action="version", version=f"lis-toolkit {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    demo = commands.add_parser("demo", help="run everything on the bundled models and write a report")
+    demo.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for report.html, metrics.json and sheets"
+    )
+    _add_models(demo)
+    demo.add_argument(
+        "--per-class", type=int, default=200, metavar="N", help="pairs of each class (%(default)s)"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
+    demo.set_defaults(run=run_demo_command)
+
+    models = commands.add_parser("models", help="list what is bundled or can be downloaded")
+    models.set_defaults(run=run_models_command)
+
+    fit = commands.add_parser("fit", help="collect pairs, fit a link, print its report")
+    fit.add_argument("--out", required=True, metavar="FILE", help="link file to write, e.g. link.safetensors")
+    _add_models(fit)
+    fit.add_argument(
+        "--classes", nargs="+", metavar="CLASS", help="names or numbers of classes (default: all)"
+    )
+    fit.add_argument(
+        "--per-class", type=int, default=200, metavar="N", help="pairs of each class (%(default)s)"
+    )
+    fit.add_argument("--psi", type=float, default=0.7, help="truncation of the latents (%(default)s)")
+    fit.add_argument(
+        "--method", default="ridge", help="ols, ridge, elastic_net or reduced_rank (%(default)s)"
+    )
+    fit.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
+    fit.set_defaults(run=run_fit_command)
+    return parser
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--generator", default="fashion", metavar="NAME", help="name or path (%(default)s)")
+    parser.add_argument("--classifier", default="fashion", metavar="NAME", help="name or path (%(default)s)")
+    parser.add_argument("--device", default=None, help="torch device, e.g. cpu (default: chosen by torch)")
+
+
+def run_demo_command(options: argparse.Namespace) -> None:
+    """Carry out `lis demo`."""
+    from .demo import run_demo
+
+    result = run_demo(
+        options.out,
+        generator=options.generator,
+        classifier=options.classifier,
+        per_class=options.per_class,
+        seed=options.seed,
+        device=options.device,
+        progress=True,
+    )
+    print(result.summary())
+
+
+def run_models_command(options: argparse.Namespace) -> None:
+    """Carry out `lis models`."""
+    from .zoo import entries
+
+    header = ("name", "kind", "from", "size", "licence", "sha256", "description")
+    rows = [header]
+    for entry in entries():
+        origin = "bundled" if entry.url is None else "downloaded" if entry.available else "downloadable"
+        size = "unknown" if entry.size is None else f"{entry.size / 1e6:.1f} MB"
+        digest = "unknown" if entry.sha256 is None else entry.sha256[:12]
+        rows.append((entry.name, entry.kind, origin, size, entry.licence, digest, entry.description))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+        print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def run_fit_command(options: argparse.Namespace) -> None:
+    """Carry out `lis fit`."""
+    from . import collect_pairs, fit_link, load_classifier, load_generator, report_link
+    from .demo import matching_photographs
+    from .files import atomic_path
+
+    with atomic_path(options.out) as probe:
+        # A folder that can't be written is better known now than after the work.
+        probe.touch()
+        generator = load_generator(options.generator, device=options.device)
+        classifier = load_classifier(options.classifier, device=options.device)
+        classes = options.classes and [int(c) if c.isdigit() else c for c in options.classes]
+        pairs = collect_pairs(
+            generator,
+            classifier,
+            classes=classes,
+            per_class=options.per_class,
+            psi=options.psi,
+            seed=options.seed,
+            progress=True,
+        )
+        train, held_out = pairs.split(0.2, seed=options.seed)
+        link = fit_link(train, method=options.method)
+        report = report_link(link, generator, classifier, held_out, matching_photographs(classifier))
+        link.save(probe)
+    print(report)
+    print(f"\nlink written to {options.out}")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("lis-toolkit")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
