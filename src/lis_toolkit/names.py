@@ -1,0 +1,88 @@
+"""Names that users type: class names and indices, with a spelling hint when they don't exist."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .errors import LisError
+
+
+def spelling_hint(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'Coat'?" for the nearest known name, or an empty string."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def class_index(which: str | int, classes: Sequence[str], owner: str = "the model") -> int:
+    """Return the index of a class given by name or index.
+
+    Raises
+    ------
+    LisError
+        For a name or an index that `classes` does not have (negative indices included).
+
+    Examples
+    --------
+    >>> class_index("Coat", ("Shirt", "Coat"))
+    1
+    """
+    if isinstance(which, str):
+        if which in classes:
+            return list(classes).index(which)
+        raise LisError(
+            f"{owner} has no class {which!r}; it knows {_listing(classes)}.{spelling_hint(which, classes)}"
+        )
+    try:
+        if isinstance(which, bool):
+            raise TypeError
+        index = operator.index(which)
+    except TypeError:
+        raise LisError(
+            f"a class is a name or an index, got {which!r} ({type(which).__name__}); {owner} knows {_listing(classes)}."
+        ) from None
+    if not 0 <= index < len(classes):
+        raise LisError(
+            f"{owner} has no class {index}: it has {len(classes)}, numbered 0 to {len(classes) - 1}."
+        )
+    return index
+
+
+def class_indices(
+    which: Iterable[str | int] | str | int | None, classes: Sequence[str], owner: str = "the model"
+) -> list[int]:
+    """Return the indices of several classes, all of them for None.
+
+    A single name or index counts as a list of one. An empty list, or a class given twice, is a LisError.
+
+    Examples
+    --------
+    >>> class_indices(["Coat", 0], ("Shirt", "Coat"))
+    [1, 0]
+    """
+    if which is None:
+        return list(range(len(classes)))
+    items: Any = which
+    if isinstance(items, str) or not isinstance(items, Iterable):
+        items = [items]
+    elif getattr(items, "ndim", 1) == 0:
+        items = [items.item()]  # type: ignore[attr-defined]  # a 0-d tensor or array
+    indices = [class_index(item, classes, owner) for item in items]
+    if not indices:
+        raise LisError(
+            f"the list of classes is empty; give names out of {_listing(classes)}, or None for all."
+        )
+    twice = sorted({i for i in indices if indices.count(i) > 1})
+    if twice:
+        raise LisError(
+            f"class {classes[twice[0]]!r} (index {twice[0]}) is listed twice; give every class once."
+        )
+    return indices
+
+
+def _listing(classes: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(repr(c) for c in classes[:most])
+    return shown + (f" and {len(classes) - most} more" if len(classes) > most else "")

@@ -1,0 +1,1 @@
+"""How the bundled models were made; anyone can rerun it on their own images."""
