@@ -229,9 +229,12 @@ class SynthesisNetwork(nn.Module):
         for spec in layers:
             self.add_module(spec.name, SynthesisLayer(spec, config.w_dim))
 
-    def forward(self, ws: Tensor) -> Tensor:
-        """Render ws [N, num_ws, W] to images [N, C, H, W] in the generator's own range, about [-1, 1]."""
-        x = self.input(ws[:, 0])
+    def forward(self, ws: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Render ws [N, num_ws, W] to float32 images [N, C, H, W] in the generator's own range, about [-1, 1].
+
+        `dtype` is that of the feature maps (default: that of ws); latents, styles and frequencies keep theirs.
+        """
+        x = self.input(ws[:, 0]).to(dtype or ws.dtype)
         for i, name in enumerate(self.layer_names, start=1):
             x = self.get_submodule(name)(x, ws[:, i])
         return x.float() * self.output_scale
