@@ -1,0 +1,135 @@
+"""What to trust and what not: plain sentences computed from measured numbers, with the thresholds in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Finding", "findings", "unit_level"]
+
+# (good from, with care from): conventions of this report, not of the paper; below the second, do not build on it.
+THRESHOLDS = {
+    "r2": (0.6, 0.3),
+    "cycle": (0.85, 0.6),
+    "unit cycle": (0.7, 0.4),
+    "fidelity slope": (0.5, 0.2),
+    "fidelity correlation": (0.9, 0.6),
+}
+LEVELS = {"good": "trust", "care": "with care", "no": "do not build on it"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence about the results: `level` good, care or no; `topic` in two words; `text` in full."""
+
+    level: str
+    topic: str
+    text: str
+
+
+def grade(value: float, name: str) -> str:
+    """Return good, care or no for a value on one of the `THRESHOLDS`; NaN is no."""
+    good, care = THRESHOLDS[name]
+    return "good" if value >= good else "care" if value >= care else "no"
+
+
+def unit_level(slope: float, correlation: float) -> str:
+    """Return the worse grade of a unit's fidelity slope and correlation."""
+    order = ("good", "care", "no")
+    return max(grade(slope, "fidelity slope"), grade(correlation, "fidelity correlation"), key=order.index)
+
+
+def findings(metrics: Mapping[str, Any]) -> list[Finding]:
+    """Return what the numbers of a demo run (`metrics.json`) allow to say, the broadest first.
+
+    Examples
+    --------
+    >>> findings(json.loads(Path("demo/metrics.json").read_text()))[0].topic
+    'the link'
+    """
+    link = metrics["link"]
+    found = [_about_r2(link["r2"])]
+    found.append(_about_cycle(link["cycle_pairs"], "generated images", "not used in the fit"))
+    if link["cycle_photographs"]:
+        found.append(
+            _about_cycle(link["cycle_photographs"], "real photographs", "which nothing was fitted to")
+        )
+    else:
+        found.append(
+            Finding(
+                "no", "real photographs", "Not measured: there are no photographs for these models' classes."
+            )
+        )
+    found += _about_units(link, metrics["units"])
+    order = link["shared_order"]
+    if order["p_value"] < 0.05:
+        text = "Activations and latents order images alike beyond chance, so a linear map between them has a ground."
+    else:
+        text = "The two spaces do not order images alike beyond chance: a linear map has no ground here."
+    text += (
+        f" (Rank correlation {order['correlation']:.2f}, p = {order['p_value']:.2g} against permutations.)"
+    )
+    found.append(Finding("good" if order["p_value"] < 0.05 else "no", "shared order", text))
+    return found
+
+
+def _about_r2(r2: float) -> Finding:
+    level = grade(r2, "r2")
+    meaning = {
+        "good": "Most of what the generator needs to know can be read from the classifier by a linear map.",
+        "care": "A good part can be read from the classifier; the rest of each picture is an average.",
+        "no": "Too little can be read from the classifier linearly; pictures are mostly averages.",
+    }[level]
+    return Finding(
+        level, "the link", f"It explains {r2:.0%} of the variance of latents it was not fitted on. {meaning}"
+    )
+
+
+def _about_cycle(cycle: Mapping[str, Any], what: str, which: str) -> Finding:
+    level = grade(cycle["accuracy"], "cycle")
+    text = (
+        f"After image, activations, latent and back, {cycle['accuracy']:.0%} of {cycle['count']} {what}, {which}, are "
+        f"still seen as the same class ({cycle['low']:.0%} to {cycle['high']:.0%} at 95 % confidence)."
+    )
+    weak = {
+        name: one["accuracy"]
+        for name, one in cycle["per_class"].items()
+        if grade(one["accuracy"], "cycle") == "no"
+    }
+    if weak:
+        names = ", ".join(
+            f"{name} ({value:.0%})" for name, value in sorted(weak.items(), key=lambda item: item[1])
+        )
+        text += f" Do not read single pictures of: {names}."
+        level = "care" if level == "good" else level
+    return Finding(level, what, text)
+
+
+def _about_units(link: Mapping[str, Any], units: list[Mapping[str, Any]]) -> list[Finding]:
+    kept = [value for value in link["cycle_correlation"] if value is not None]
+    share = sum(grade(value, "unit cycle") == "good" for value in kept) / max(len(kept), 1)
+    level = "good" if share >= 0.75 else "care" if share >= 0.4 else "no"
+    found = [
+        Finding(
+            level,
+            "all units",
+            f"{share:.0%} of the {len(kept)} units that vary keep their value through the same loop "
+            f"(correlation of at least {THRESHOLDS['unit cycle'][0]} over the images).",
+        )
+    ]
+    if units:
+        counts = {level: sum(unit["trust"] == level for unit in units) for level in LEVELS}
+        text = (
+            f"Of the {len(units)} units shown here, {counts['good']} rise in the picture when they are set higher "
+            f"(trust), {counts['care']} do so weakly (with care), {counts['no']} do not (do not build on them)."
+        )
+        level = (
+            "good"
+            if counts["good"] >= 0.8 * len(units)
+            else "care"
+            if counts["good"] >= 0.4 * len(units)
+            else "no"
+        )
+        found.append(Finding(level, "shown units", text))
+    return found
