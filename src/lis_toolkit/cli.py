@@ -11,6 +11,8 @@ from .errors import LisError
 
 __all__ = ["main"]
 
+METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 wrong input, 130 interrupted.

@@ -232,10 +232,10 @@ def _link(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Html:
             tag(
                 "p",
                 f"The link is one matrix ({link['latents']} latents by {link['units']} units), fitted by "
-                f"{link['method']}{_penalty(link)}. R² says how much of a latent it predicts on pairs it has not seen: "
-                "1 is all of it, 0 no more than the mean. Cycle correlation says whether a unit comes back when an image "
-                "is turned into units, into a latent, and into an image again. Fidelity says how much a unit rises in the "
-                "rendered picture when it is set higher: a slope of 1 is exactly as much as asked.",
+                f"{link['method']}{_penalty(link)}. R² says how much of a latent it predicts on pairs it has not "
+                "seen: 1 is all of it, 0 no more than the mean. Cycle correlation says whether a unit comes back when "
+                "an image is turned into units, into a latent, and into an image again. Fidelity says how much a unit "
+                "rises in the rendered picture when it is set higher: a slope of 1 is exactly as much as asked.",
             ),
             figure(
                 pictures["link"],

@@ -15,7 +15,7 @@ class Html(str):
     """Text that is HTML already; everything else is escaped where it is put into a tag."""
 
 
-def tag(name: str, *children: str, **attributes: str) -> Html:
+def tag(name: str, /, *children: str, **attributes: str) -> Html:
     """Return an element; plain strings among `children` and all attribute values are escaped.
 
     A trailing underscore of an attribute's name is dropped, others become hyphens: `class_`, `aria_label`.

@@ -1,0 +1,221 @@
+"""The report page: self-contained, escaped, and every number on it from metrics.json."""
+
+import base64
+import copy
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lis_toolkit.report_html import render_report
+from lis_toolkit.trust import findings, unit_level
+from lis_toolkit.webpage import Html, figure, page, table, tag
+
+PNG = b"\x89PNG\r\n\x1a\nnot really"
+VOID = {"img", "meta", "br"}
+
+
+class Reader(HTMLParser):
+    """Reads a page: its tags with attributes, its text, whether all tags close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.open = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, name, attributes):
+        self.tags.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, name):
+        return [attributes for tag_name, attributes in self.tags if tag_name == name]
+
+    @property
+    def words(self):
+        return " ".join("".join(self.text).split())
+
+
+def check_self_contained(reader):
+    """Nothing is fetched: sources are data, references stay on the page; pictures have a description."""
+    ids = {attributes["id"] for _, attributes in reader.tags if "id" in attributes}
+    for name, attributes in reader.tags:
+        assert name not in {"script", "link", "iframe", "object", "embed", "base", "form"}
+        assert not {"srcset", "style", "background", "poster", "action"} & set(attributes)
+        assert not any(key.startswith("on") for key in attributes)
+        if "src" in attributes:
+            assert attributes["src"].startswith("data:image/png;base64,")
+        if "href" in attributes:
+            assert attributes["href"][0] == "#" and attributes["href"][1:] in ids
+    for picture in reader.all("img"):
+        assert len(picture["alt"].split()) >= 3
+    style = "".join(text for text in reader.text if "{" in text)
+    assert "url(" not in style and "@import" not in style
+
+
+def cycle(accuracy, low=0.5, high=0.9):
+    one = {"accuracy": accuracy, "low": low, "high": high, "count": 40}
+    return {**one, "count": 80, "per_class": {"Coat": one, "Bag": dict(one, accuracy=0.91)}}
+
+
+def make_unit(unit=7, name="Coat", trust="good"):
+    return {
+        "unit": unit, "class": name, "for": "Coat", "for_weight": 0.4321, "against": "Bag", "against_weight": -0.21,
+        "low": 0.0, "high": 2.5, "read_low": 0.111, "read_high": 1.987, "slope": 0.753, "correlation": 0.957,
+        "probability_low": 0.12, "probability_high": 0.88, "trust": trust,
+    }  # fmt: skip
+
+
+def make_metrics():
+    return {
+        "settings": {"per_class": 40, "psi": 0.7, "seed": 3, "walk_samples": 8},
+        "models": {
+            "generator": {"name": "toy", "sha256": "ab" * 32, "classes": ["Coat", "Bag"]},
+            "classifier": {"name": "toynet", "sha256": "cd" * 32, "classes": ["Coat", "Bag"], "units": 64},
+        },
+        "pairs": {
+            "total": 80, "train": 64, "held_out": 16,
+            "counts": {"Coat": {"kept": 40, "tried": 47}, "Bag": {"kept": 40, "tried": 41}},
+        },
+        "link": {
+            "r2": 0.724, "r2_per_class": {"Coat": 0.61, "Bag": 0.55}, "latents": 96, "units": 64, "method": "ridge",
+            "penalty": 0.0123, "cycle_pairs": cycle(0.937), "cycle_photographs": cycle(0.812),
+            "cycle_correlation": [0.9, 0.8, None, 0.3], "shared_order": {"correlation": 0.41, "p_value": 0.001},
+        },
+        "units": [make_unit(7), make_unit(9, "Coat", "no"), make_unit(12, "Bag", "care")],
+        "seconds": {"total": 12.5}, "provenance": {"torch": "2.15.0", "date": "2026-11-21"},
+    }  # fmt: skip
+
+
+PICTURES = dict.fromkeys(("classes", "link", "cycle", "units_0", "units_1", "overview"), PNG)
+
+
+def test_the_page_is_self_contained_and_complete():
+    reader = Reader(render_report(make_metrics(), PICTURES))
+    check_self_contained(reader)
+    assert len(reader.all("img")) == 5  # all but the overview
+    for source in (picture["src"] for picture in reader.all("img")):
+        assert base64.b64decode(source.split(",")[1]) == PNG
+    assert reader.all("html")[0]["lang"] == "en" and reader.all("title")
+    assert "default-src 'none'" in reader.all("meta")[2]["content"]
+
+
+def test_its_numbers_are_those_of_the_metrics():
+    words = Reader(render_report(make_metrics(), PICTURES)).words
+    for number in (
+        "72%",
+        "0.724",
+        "94%",
+        "81%",
+        "1 of 3",
+        "64",
+        "0.61",
+        "47",
+        "ab" * 32,
+        "12.5",
+        "2.15.0",
+        "0.0123",
+    ):
+        assert number in words, number
+    assert (
+        "Set from 0.00 to 2.50, it reads 0.11 to 1.99 in the pictures (slope 0.75, correlation 0.96)" in words
+    )
+    assert "goes from 12% to 88%" in words
+    changed = make_metrics()
+    changed["link"]["r2"] = 0.315
+    words = Reader(render_report(changed, PICTURES)).words
+    assert "0.315" in words and "0.724" not in words and "72%" not in words
+
+
+def test_names_cannot_become_markup():
+    evil = '<script>alert("1")</script>'
+    metrics = make_metrics()
+    metrics["models"]["classifier"]["name"] = evil
+    metrics["models"]["classifier"]["classes"] = [evil, "Bag"]
+    metrics["pairs"]["counts"] = {evil: {"kept": 1, "tried": 2}}
+    metrics["units"] = [make_unit(1, evil)]
+    metrics["provenance"]["note"] = evil
+    text = render_report(metrics, PICTURES)
+    assert "<script" not in text
+    reader = Reader(text)
+    check_self_contained(reader)
+    assert evil in reader.words
+
+
+def test_without_photographs_the_page_says_so():
+    metrics = make_metrics()
+    metrics["link"]["cycle_photographs"] = None
+    reader = Reader(render_report(metrics, {key: value for key, value in PICTURES.items() if key != "cycle"}))
+    assert "not measured" in reader.words and "There are no photographs" in reader.words
+    assert len(reader.all("img")) == 4
+
+
+@given(st.text(), st.text(min_size=1))
+def test_any_text_comes_back_as_it_went_in(text, attribute):
+    text = text.replace("\r", "").replace("\x00", "")
+    attribute = attribute.replace("\r", "").replace("\x00", "")
+    reader = Reader(tag("p", text, title=attribute))
+    assert "".join(reader.text) == text and reader.tags == [("p", {"title": attribute})]
+
+
+def test_building_blocks():
+    assert tag("p", "a < b", Html("<b>c</b>"), class_="x") == '<p class="x">a &lt; b<b>c</b></p>'
+    assert tag("img", src="data:", alt='"') == '<img src="data:" alt="&quot;">'
+    cells = Reader(table(("name", "n"), [("Coat", "12"), ("-", "-3.5")])).all("td")
+    assert [cell.get("class") for cell in cells] == [None, "number", None, "number"]
+    assert Reader(page("T", figure(PNG, "one two three", "c"))).all("img")[0]["alt"] == "one two three"
+
+
+@pytest.mark.parametrize(
+    ("slope", "correlation", "level"),
+    [
+        (1.0, 0.99, "good"),
+        (0.5, 0.9, "good"),
+        (0.49, 0.99, "care"),
+        (0.9, 0.7, "care"),
+        (0.1, 0.99, "no"),
+        (0.9, -0.9, "no"),
+        (float("nan"), 0.9, "no"),
+    ],
+)
+def test_a_unit_is_as_good_as_its_worse_measure(slope, correlation, level):
+    assert unit_level(slope, correlation) == level
+
+
+def by_topic(metrics):
+    return {finding.topic: finding for finding in findings(metrics)}
+
+
+def test_findings_follow_the_numbers():
+    found = by_topic(make_metrics())
+    assert {topic: finding.level for topic, finding in found.items()} == {
+        "the link": "good",
+        "generated images": "good",
+        "real photographs": "care",
+        "all units": "care",  # two of three
+        "shown units": "no",  # one of three
+        "shared order": "good",
+    }
+    metrics = copy.deepcopy(make_metrics())
+    metrics["link"].update(
+        r2=0.2, cycle_photographs=cycle(0.4), shared_order={"correlation": 0.0, "p_value": 0.6}
+    )
+    found = by_topic(metrics)
+    assert {found[topic].level for topic in ("the link", "real photographs", "shared order")} == {"no"}
+    assert "Do not read single pictures of: Coat (40%)." in found["real photographs"].text
+
+
+def test_one_weak_class_lowers_a_good_average():
+    metrics = make_metrics()
+    metrics["link"]["cycle_pairs"]["per_class"]["Bag"]["accuracy"] = 0.31
+    finding = by_topic(metrics)["generated images"]
+    assert finding.level == "care" and finding.text.endswith("Do not read single pictures of: Bag (31%).")
