@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -173,18 +174,25 @@ def download(name: str, progress: bool = True) -> Path:
     return entry.path
 
 
+def _read(response: Any, url: str) -> bytes:
+    try:
+        return bytes(response.read(1 << 20))
+    except (OSError, http.client.HTTPException) as error:
+        raise LisError(f"the download of {url} broke off: {error}. Try again.") from error
+
+
 def _fetch(entry: Entry, progress: bool) -> None:
     assert entry.url is not None
     digest, received = hashlib.sha256(), 0
     try:
         response = urllib.request.urlopen(entry.url, timeout=30)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise LisError(f"could not download {entry.url}: {error}.") from error
     with response, atomic_path(entry.path) as temporary:
         total = int(response.headers.get("Content-Length") or 0) or None
         bar = tqdm(total=total, unit="B", unit_scale=True, desc=entry.name, disable=not progress)
         with bar, open(temporary, "wb") as file:
-            while block := response.read(1 << 20):
+            while block := _read(response, entry.url):
                 file.write(block)
                 digest.update(block)
                 received += len(block)
