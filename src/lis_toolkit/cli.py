@@ -75,9 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--per-class", type=int, default=200, metavar="N", help="pairs of each class (%(default)s)"
     )
     fit.add_argument("--psi", type=float, default=0.7, help="truncation of the latents (%(default)s)")
-    fit.add_argument(
-        "--method", default="ridge", help="ols, ridge, elastic_net or reduced_rank (%(default)s)"
-    )
+    fit.add_argument("--method", default="ridge", choices=METHODS, help="way of fitting (%(default)s)")
     fit.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
     fit.set_defaults(run=run_fit_command)
     return parser
