@@ -1,0 +1,162 @@
+"""The command line: tables, one-line errors, exit codes, nothing half-written."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lis_toolkit import cli, zoo
+from lis_toolkit.errors import LisError
+
+
+def run(*arguments):
+    """Run `lis` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lis_toolkit.cli", *arguments], capture_output=True, text=True
+    )
+
+
+def only_message(capsys):
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err.strip()
+
+
+def test_version_and_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == "lis-toolkit 0.1.0\n"
+    for command in ("demo", "models", "fit"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0 and "usage: lis" in capsys.readouterr().out
+
+
+def test_every_option_explains_itself():
+    subcommands = next(a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for command in subcommands.choices.values():
+        assert all(action.help for action in command._actions)
+
+
+def test_models_lists_the_zoo(capsys):
+    assert cli.main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["name", "kind", "from", "size"]
+    assert len(lines) == 1 + len(zoo.entries())
+    for line, entry in zip(lines[1:], zoo.entries(), strict=True):
+        assert line.startswith(entry.name) and entry.kind in line and entry.licence in line
+        assert ("bundled" in line) == (entry.url is None)
+        if entry.sha256:
+            assert entry.sha256[:12] in line
+    # Columns stand below each other: every cell starts where its heading does.
+    for heading, cell in (("kind", lambda entry: entry.kind), ("licence", lambda entry: entry.licence)):
+        place = lines[0].index(heading)
+        assert all(
+            line[place:].startswith(cell(entry)) for line, entry in zip(lines[1:], zoo.entries(), strict=True)
+        )
+
+
+def test_no_or_an_unknown_command_is_a_usage_error(capsys):
+    for arguments in (
+        [],
+        ["demos"],
+        ["demo"],
+        ["fit", "--method", "lasso", "--out", "x"],
+        ["demo", "--seed", "x"],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        assert stop.value.code == 2
+        assert "usage: lis" in only_message(capsys)
+
+
+def test_errors_are_one_message_and_exit_code_2(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    assert cli.main(["demo", "--out", str(tmp_path / "file")]) == 2
+    message = only_message(capsys)
+    assert message.startswith("lis demo: ") and "it is a file" in message and len(message.splitlines()) == 1
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--generator", "fashio"]) == 2
+    assert "Did you mean 'fashion'?" in only_message(capsys)
+    assert cli.main(["fit", "--out", str(tmp_path / "l.safetensors"), "--classifier", "fashon"]) == 2
+    assert "Did you mean" in only_message(capsys)
+    assert sorted(os.listdir(tmp_path)) == ["file"]
+
+
+def test_interruption_and_bugs_are_told_apart(capsys, monkeypatch):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run_models_command", stop)
+    assert cli.main(["models"]) == 130
+    assert only_message(capsys) == "lis models: interrupted; nothing was written."
+
+    def bug(options):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "run_models_command", bug)
+    with pytest.raises(RuntimeError):  # a bug keeps its traceback
+        cli.main(["models"])
+
+    def wrong(options):
+        raise LisError("the thing has 3, 4 were expected.")
+
+    monkeypatch.setattr(cli, "run_models_command", wrong)
+    assert cli.main(["models"]) == 2
+    assert only_message(capsys) == "lis models: the thing has 3, 4 were expected."
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lis_toolkit.cli", "demo", "--out", str(out), "--per-class", "100000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while (
+        process.poll() is None and len(os.listdir(out)) < 2 and time.monotonic() < deadline
+    ):  # until it has begun to work
+        time.sleep(0.1)
+    assert len(os.listdir(out)) == 2, process.stderr.read()
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == "lis demo: interrupted; nothing was written."
+    assert "Traceback" not in errors and output == ""
+    assert os.listdir(out) == ["mine.txt"]
+
+
+def test_fit_writes_a_link_that_knows_its_models(tmp_path):
+    from lis_toolkit import load_classifier, load_generator
+    from lis_toolkit.link import Link
+
+    path = tmp_path / "new" / "link.safetensors"
+    done = run("fit", "--out", str(path), "--per-class", "15", "--classes", "Coat", "1", "Bag", "--seed", "4")
+    assert done.returncode == 0, done.stderr
+    assert str(path) in done.stdout and "R2" in done.stdout.replace("R²", "R2")
+    link = Link.load(path)
+    link.check(load_generator("fashion"), load_classifier("fashion"))
+    assert os.listdir(path.parent) == ["link.safetensors"]
+    again = run(
+        "fit",
+        "--out",
+        str(tmp_path / "b"),
+        "--per-class",
+        "15",
+        "--classes",
+        "Coat",
+        "1",
+        "Bag",
+        "--seed",
+        "4",
+    )
+    assert again.returncode == 0
+    assert (Link.load(tmp_path / "b").A == link.A).all()
+    assert json.dumps(link.provenance)
