@@ -74,7 +74,7 @@ def test_check_images_passes_good_ones_through():
         (GOOD[:, :, :7], "7 x 6 pixels; 8 x 6 were expected"),
         (GOOD * 255, "0 to 1 was expected.*byte"),
         (GOOD * 2 - 1, "0 to 1 was expected.*signed"),
-        (GOOD + 0.01 + (GOOD < GOOD.max()) * 0 + 0.5, "0 to 1 was expected"),
+        (GOOD + 0.01 + (GOOD.max() > GOOD) * 0 + 0.5, "0 to 1 was expected"),
     ],
 )
 def test_check_images_names_what_is_wrong(x, message):
