@@ -140,4 +140,5 @@ def train_critic_features(
         bar.set_postfix(epoch=epoch + 1, loss=f"{mean_loss:.3f}", classes=f"{class_accuracy:.4f}")
     bar.close()
     net.training_accuracy = {"class": class_accuracy, "rotation": rotation_accuracy}
+    net.zero_grad()
     return net.eval().requires_grad_(False)
