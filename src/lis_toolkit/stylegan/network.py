@@ -163,6 +163,12 @@ class SynthesisLayer(nn.Module):
         self.build_matrices()
         self.register_load_state_dict_post_hook(lambda module, keys: module.build_matrices())
 
+    @property
+    def crops_early(self) -> bool:
+        """Whether the layer only crops between convolution and nonlinearity: no filter, the same on both sides."""
+        low, high = self.spec.padding
+        return self.up_filter is None and low == high <= 0
+
     def build_matrices(self) -> None:
         """Make the resampling matrices anew from the filters, which a checkpoint may have replaced."""
         spec = self.spec
@@ -184,9 +190,15 @@ class SynthesisLayer(nn.Module):
         spec = self.spec
         if spec.is_torgb:
             return self.clamp(x)
-        x = separable(x, self.up_matrix)
-        x = self.clamp(F.leaky_relu(x, 0.2) * math.sqrt(2))
-        if spec.radial_down and self.down_filter is not None:
+        if self.up_filter is not None:
+            x = separable(x, self.up_matrix)
+        elif not self.crops_early:
+            low, high = spec.padding
+            x = F.pad(x, [low, high, low, high])
+        x = self.clamp(F.leaky_relu(x, 0.2))
+        if self.down_filter is None:
+            return x
+        if spec.radial_down:
             return filter_radial(x, self.down_filter, spec.down_factor)
         return separable(x, self.down_matrix)
 
@@ -201,15 +213,23 @@ class SynthesisLayer(nn.Module):
         gain = torch.rsqrt(self.magnitude_ema)
         if spec.is_torgb:
             styles = styles / math.sqrt(spec.in_channels * spec.kernel**2)
-            scale = gain
+            scale, bias = gain, self.bias
         else:
             weight = weight * torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True))
             styles = styles * torch.rsqrt(styles.square().mean(dim=1, keepdim=True))
             power = styles.square() @ weight.square().sum(dim=(2, 3)).T  # [N, C_out]
-            scale = (torch.rsqrt(power + 1e-8) * gain)[:, :, None, None]
+            # The nonlinearity's gain sqrt(2) moves in front of it: leaky ReLU and the filters commute with a factor.
+            scale = (torch.rsqrt(power + 1e-8) * gain * math.sqrt(2))[:, :, None, None]
+            bias = self.bias * math.sqrt(2)
+        border = spec.kernel - 1
+        if self.crops_early:  # what would be cropped behind the convolution need not be computed
+            border += spec.padding[0]
+            if border < 0:
+                x, border = x[:, :, -border:border, -border:border], 0
         x = x * styles[:, :, None, None].to(x.dtype)
-        x = F.conv2d(x, weight.to(x.dtype), padding=spec.kernel - 1)
-        return x * scale.to(x.dtype) + self.bias[:, None, None].to(x.dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = F.conv2d(x, weight.to(x.dtype), padding=border)
+        return torch.addcmul(bias[:, None, None].to(x.dtype), x, scale.to(x.dtype))
 
     def clamp(self, x: Tensor) -> Tensor:
         """Limit x to the layer's range."""

@@ -71,9 +71,13 @@ def downsampling_matrix(taps: Tensor | None, size_in: int, size_out: int, factor
 
 
 def separable(x: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply both spatial axes of x [N, C, H, W] by the same matrix [out, in]: [N, C, out, out]."""
+    """Multiply both spatial axes of x [N, C, H, W] by the same matrix [out, in]: [N, C, out, out], channels last."""
     matrix = matrix.to(x.dtype)
-    return torch.matmul(matrix, torch.matmul(x, matrix.T))
+    n, channels, height, width = x.shape
+    size = len(matrix)
+    x = x.permute(0, 2, 3, 1).reshape(n, height, width * channels)  # a view where x is in channels-last layout
+    x = torch.matmul(matrix, x).view(n * size, width, channels)  # every row of the result first
+    return torch.matmul(matrix, x).view(n, size, size, channels).permute(0, 3, 1, 2)
 
 
 def filter_radial(x: Tensor, taps: Tensor, factor: int) -> Tensor:
