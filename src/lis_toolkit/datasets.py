@@ -17,6 +17,7 @@ from .errors import CheckpointError, LisError
 from .files import atomic_path
 from .images import convert_range
 from .names import spelling_hint
+from .zoo import cache_folder
 
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -202,8 +203,6 @@ def _find_file(folder: Path, split: str, kind: str) -> Path:
 
 
 def _find_folder(split: str, root: str | os.PathLike[str] | None, download: bool) -> Path:
-    from .zoo import cache_folder
-
     base = Path(root) if root is not None else cache_folder() / "datasets"
     folders = [base, base / "FashionMNIST" / "raw"]  # the second is torchvision's
     if root is None:
