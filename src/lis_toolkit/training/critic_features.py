@@ -32,7 +32,7 @@ class CriticFeatures(nn.Module):
     """
 
     def __init__(
-        self, channels: int = 1, num_classes: int = 10, widths: tuple[int, ...] = (64, 128, 256, 256)
+        self, channels: int = 1, num_classes: int = 10, widths: tuple[int, ...] = (32, 64, 128, 192)
     ) -> None:
         super().__init__()
         self.widths = widths
@@ -82,6 +82,7 @@ def train_critic_features(
     *,
     batch_size: int = 512,
     learning_rate: float = 3e-3,
+    bfloat16: bool | None = None,
     progress: bool = True,
 ) -> CriticFeatures:
     """Train the critic's feature net on training photographs, and freeze it.
@@ -102,6 +103,7 @@ def train_critic_features(
             f"square photographs and epochs >= 1 are needed, got {list(photographs.images.shape)}, {epochs}."
         )
     device = torch.device(device)
+    half = device.type != "cpu" if bfloat16 is None else bfloat16
     images, labels = photographs.images.to(device) * 2 - 1, photographs.labels.to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -122,7 +124,7 @@ def train_critic_features(
             # Half of the images stay upright: those are what the GAN will show.
             quarters *= (torch.rand(len(batch), device=device, generator=generator) < 2 / 3).long()
             x = turn_quarters(augment_light((images[batch] + 1) / 2, generator) * 2 - 1, quarters)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 by_class, by_rotation = net(x.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(by_class.float(), labels[batch])
             loss = loss + F.cross_entropy(by_rotation.float(), quarters)

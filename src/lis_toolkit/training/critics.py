@@ -20,13 +20,13 @@ FeatureFunction = Callable[[Tensor], Sequence[Tensor]]
 class Head(nn.Module):
     """A class-conditional patch critic on a feature map [N, C, S, S]: scores [N, S', S']."""
 
-    def __init__(self, channels: int, size: int, num_classes: int, width: int = 128):
+    def __init__(self, channels: int, size: int, num_classes: int, width: int = 64):
         super().__init__()
-        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(channels, width, 1)), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = []
         while size > 4:
-            layers += [spectral_norm(nn.Conv2d(width, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
-            size //= 2
-        layers += [spectral_norm(nn.Conv2d(width, width, 3, padding=1)), nn.LeakyReLU(0.2)]
+            layers += [spectral_norm(nn.Conv2d(channels, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+            channels, size = width, size // 2
+        layers += [spectral_norm(nn.Conv2d(channels, width, 3, padding=1)), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*layers)
         self.score = spectral_norm(nn.Conv2d(width, 1, 1))
         self.embed = spectral_norm(nn.Embedding(num_classes, width))
@@ -42,10 +42,11 @@ class PixelCritic(nn.Module):
 
     def __init__(self, channels: int, size: int, num_classes: int, width: int = 32):
         super().__init__()
-        self.stem = spectral_norm(nn.Conv2d(channels, width, 3, padding=1))
+        self.stem = spectral_norm(nn.Conv2d(channels, width, 4, stride=2, padding=1))  # half the size at once: cheap
+        size //= 2
         self.blocks = nn.ModuleList()
         while size > 4:
-            after = min(width * 2, 256)
+            after = min(width * 2, 192)
             main = nn.Sequential(
                 nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(width, after, 3, padding=1)),
@@ -77,7 +78,7 @@ class Critic(nn.Module):
             maps = features(torch.zeros(2, channels, size, size, device=device))
         self.heads = nn.ModuleList(Head(m.shape[1], m.shape[2], num_classes) for m in maps)
         self.pixels = PixelCritic(channels, size, num_classes)
-        self.to(device)
+        self.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, labels: Tensor) -> tuple[list[Tensor], Sequence[Tensor]]:
         """Score images x [N, C, H, W] in the signed range.

@@ -1,6 +1,11 @@
-"""Training of a small class-conditional StyleGAN-XL against projected critics.
+"""Training of a small class-conditional StyleGAN-XL on real photographs.
 
     python -m lis_toolkit.training.generator --data DIR --out fashion-generator.safetensors
+
+Two phases of one run, made so that hours on a CPU are enough. First the synthesis network learns to reconstruct
+photographs from an encoder's latents, while the mapping learns, against a critic of latents, to give latents as the
+encoder does. Then critics of images join, on reconstructions and on samples alike (projected GAN, Sauer et al. 2021);
+the reconstruction loss stays on, which keeps every kind of photograph covered.
 
 Interrupted runs go on from `--checkpoint`: every step draws from its own seed, so a resumed run sees what an undisturbed
 one would have seen.
@@ -16,7 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..datasets import Photographs, load_fashion
@@ -27,149 +32,209 @@ from ..stylegan.network import SynthesisLayer
 from .classifier import choose_device
 from .critic_features import CriticFeatures, train_critic_features
 from .critics import Critic, augment
+from .latents import Encoder, LatentCritic
 
 FASHION_CONFIG = GeneratorConfig(
     z_dim=64,
     c_dim=10,
-    w_dim=128,
+    w_dim=64,
     resolution=32,
     img_channels=1,
-    channel_base=1536,
-    channel_max=192,
-    num_layers=8,
+    channel_base=1280,
+    channel_max=128,
+    num_layers=6,
     embedding_dim=32,
     first_stopband=2**1.5,
     margin=2,
     lrelu_upsampling=1,
+    conv_clamp=None,
 )
 
 
 @dataclass(frozen=True)
-class GanSettings:
-    """Everything that decides a training run besides the data and the generator's configuration.
+class GeneratorSettings:
+    """Everything that decides a run besides the photographs and the generator's configuration.
 
     Attributes
     ----------
-    images : generated images over the whole run.
-    lr_generator, lr_critic : Adam step sizes; both fall linearly to zero over the last `anneal` share of the run.
-    ema_images : half-life of the averaged weights, in images.
-    guidance : weight of the cross-entropy of generated images under the frozen network's class head (classifier
-        guidance, StyleGAN-XL section 3.4).
+    steps : optimiser steps of the whole run; `warm_up` is the share of them without critics of images.
+    batch_size : photographs per step; in the second phase as many samples are drawn.
+    lr_* : Adam step sizes of the synthesis, mapping, encoder, image critics and latent critic. That of the synthesis is
+        divided by `calm` when the second phase begins; all fall linearly to zero over the last `anneal` share.
+    noise : standard deviation of the noise on the encoder's latents, in units of theirs.
+    adversarial, reconstruction, latent, guidance : weights of the losses in the second phase: critics of images,
+        photographs against their reconstructions, critic of latents, and cross-entropy of samples under the frozen
+        network's class head (classifier guidance, StyleGAN-XL section 3.4).
     """
 
-    images: int = 4_000_000
-    batch_size: int = 256
-    lr_generator: float = 2.5e-3
+    steps: int = 20_000
+    warm_up: float = 0.3
+    batch_size: int = 32
+    lr_synthesis: float = 1e-2
+    lr_mapping: float = 0.1
+    lr_encoder: float = 1e-3
     lr_critic: float = 5e-4
+    lr_latent_critic: float = 1e-3
+    calm: float = 4.0
     anneal: float = 0.3
-    ema_images: int = 40_000
-    guidance: float = 0.2
+    noise: float = 0.2
+    adversarial: float = 1.0
+    reconstruction: float = 2.0
+    latent: float = 0.5
+    guidance: float = 0.5
+    ema_images: int = 20_000
     seed: int = 0
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return -(-self.images // self.batch_size)
 
-    def rate(self, step: int) -> float:
-        """Share of the full step size at a step: a short warm-up, then constant, then down to zero."""
-        left = 1 - step / self.steps
-        return min(1.0, (step + 1) / 200, left / self.anneal if self.anneal else 1.0)
-
-
-class GanTrainer:
-    """The state of a run: generator, its running average, critic, optimisers, step.
+class GeneratorTrainer:
+    """The state of a run: networks, running averages, optimisers, step.
 
     Parameters
     ----------
     config : of the generator.
     photographs : real images and labels; moved to the device as a whole.
     feature_net : what `train_critic_features` gives; frozen.
+    bfloat16 : half precision in the large networks (default: anywhere but on a CPU, where few have it).
     """
 
     def __init__(
         self,
         config: GeneratorConfig,
-        settings: GanSettings,
+        settings: GeneratorSettings,
         photographs: Photographs,
         feature_net: CriticFeatures,
         device: torch.device | str = "cpu",
+        bfloat16: bool | None = None,
     ):
         if len(photographs.classes) != config.c_dim:
             raise LisError(f"{len(photographs.classes)} classes of photographs, but the generator has {config.c_dim}")
         self.device = torch.device(device)
         self.settings, self.step = settings, 0
-        self.low_precision = self.device.type != "cpu"
+        self.half = self.device.type != "cpu" if bfloat16 is None else bfloat16
         torch.manual_seed(settings.seed)
         self.generator = Generator(config, photographs.classes).to(self.device).train()
-        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        size, channels, classes = config.resolution, config.img_channels, config.c_dim
+        self.encoder = Encoder(channels, size, classes, config.w_dim).to(self.device)
+        self.latent_critic = LatentCritic(config.w_dim, classes).to(self.device)
         self.feature_net = feature_net.to(self.device).eval().requires_grad_(False)
-        size = config.resolution
-        self.critic = Critic(self.feature_net.features, config.img_channels, size, config.c_dim, self.device)
+        self.critic = Critic(self.feature_net.features, channels, size, classes, self.device)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.images = (photographs.images * 2 - 1).to(self.device)
         self.labels = photographs.labels.to(self.device)
-        fused = self.low_precision
+        groups = {
+            "synthesis": (self.generator.synthesis, settings.lr_synthesis, (0.0, 0.99)),
+            "mapping": (self.generator.mapping, settings.lr_mapping, (0.0, 0.99)),
+            "encoder": (self.encoder, settings.lr_encoder, (0.9, 0.99)),
+            "critic": (self.critic, settings.lr_critic, (0.0, 0.99)),
+            "latent_critic": (self.latent_critic, settings.lr_latent_critic, (0.0, 0.99)),
+        }
         self.optimizers = {
-            "generator": torch.optim.Adam(self.generator.parameters(), settings.lr_generator, (0.0, 0.99), fused=fused),
-            "critic": torch.optim.Adam(self.critic.parameters(), settings.lr_critic, (0.0, 0.99), fused=fused),
+            name: torch.optim.Adam(module.parameters(), lr, betas) for name, (module, lr, betas) in groups.items()
+        }
+        self.full_rates = {name: lr for name, (_, lr, _) in groups.items()}
+        self.modules = {
+            "generator": self.generator,
+            "average": self.average,
+            "encoder": self.encoder,
+            "critic": self.critic,
+            "latent_critic": self.latent_critic,
         }
 
-    def generate(self) -> tuple[Tensor, Tensor]:
-        """Draw random classes and render a batch: signed images [N, C, H, W] and labels [N]."""
-        n, model = self.settings.batch_size, self.generator
-        labels = torch.randint(model.c_dim, (n,), device=self.device)
-        w = model.mapping(torch.randn(n, model.z_dim, device=self.device), labels)
-        dtype = torch.bfloat16 if self.low_precision else None
-        return model.synthesis(model.broadcast(w), dtype), labels
+    @property
+    def adversarial(self) -> bool:
+        """Whether the second phase has begun."""
+        return self.step >= self.settings.warm_up * self.settings.steps
 
-    def autocast(self) -> torch.autocast:
-        """Half precision on an accelerator, none on the CPU."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision)
+    def _set_rates(self) -> None:
+        settings = self.settings
+        left = 1 - self.step / settings.steps
+        rate = min(1.0, (self.step + 1) / 100, left / settings.anneal if settings.anneal else 1.0)
+        for name, optimizer in self.optimizers.items():
+            calm = settings.calm if name == "synthesis" and self.adversarial else 1.0
+            for group in optimizer.param_groups:
+                group["lr"] = self.full_rates[name] * rate / calm
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
+    def _update(self, name: str, loss: Tensor, *others: str) -> None:
+        for each in (name, *others):
+            self.optimizers[each].zero_grad(set_to_none=True)
+        loss.backward()
+        for each in (name, *others):
+            self.optimizers[each].step()
+
+    def _feature_loss(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Mean absolute difference of pixels, and of the frozen network's maps relative to their size."""
+        with torch.no_grad(), self._autocast():
+            wanted = self.feature_net.features(real)
+        with self._autocast():
+            maps = self.feature_net.features(fake)
+        loss = (fake - real).abs().mean() * 4
+        for got, want in zip(maps, wanted, strict=True):
+            loss = loss + (got.float() - want.float()).abs().mean() / want.float().abs().mean()
+        return loss
 
     def train_step(self) -> dict[str, Tensor]:
-        """Take one step of the critic and one of the generator (hinge losses); returns losses, not synchronised."""
-        settings = self.settings
+        """Take one step of every network; returns losses, not synchronised with the device."""
+        settings, model, n = self.settings, self.generator, self.settings.batch_size
         torch.manual_seed((settings.seed << 32) + self.step)
-        for name, full in (("generator", settings.lr_generator), ("critic", settings.lr_critic)):
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = full * settings.rate(self.step)
+        self._set_rates()
+        index = torch.randint(len(self.images), (n,), device=self.device)
+        real, real_labels = self.images[index], self.labels[index]
+        labels = torch.randint(model.c_dim, (n,), device=self.device)
+        losses: dict[str, Tensor] = {}
 
-        index = torch.randint(len(self.images), (settings.batch_size,), device=self.device)
-        with torch.no_grad():
-            fake, fake_labels = self.generate()
-        self.critic.requires_grad_(True)
-        with self.autocast():
-            x = augment(torch.cat([self.images[index], fake]))
-            scores, _ = self.critic(x, torch.cat([self.labels[index], fake_labels]))
-            critic_loss = torch.zeros((), device=self.device)
-            for score in scores:
-                real_score, fake_score = score.float().chunk(2)
-                critic_loss = critic_loss + F.relu(1 - real_score).mean() + F.relu(1 + fake_score).mean()
-        self.optimizers["critic"].zero_grad(set_to_none=True)
-        critic_loss.backward()
-        self.optimizers["critic"].step()
+        # Latents: the encoder's with noise on them, the mapping's from z.
+        with self._autocast():
+            w_real = self.encoder(real, real_labels)  # [N, W]
+        w_real = w_real + settings.noise * torch.randn_like(w_real)
+        w_fake = model.mapping(torch.randn(n, model.z_dim, device=self.device), labels)
+        losses["latent critic"] = self.latent_critic.loss(w_real, w_fake, real_labels, labels, gamma=0.1)
+        self._update("latent_critic", losses["latent critic"])
 
-        self.critic.requires_grad_(False)
-        fake, fake_labels = self.generate()
-        with self.autocast():
-            scores, maps = self.critic(augment(fake), fake_labels)
-            loss = torch.stack([-score.float().mean() for score in scores]).sum()
-            if settings.guidance:
-                logits = self.feature_net.class_head(maps[-1].mean((2, 3))).float()
-                loss = loss + settings.guidance * F.cross_entropy(logits, fake_labels)
-        self.optimizers["generator"].zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizers["generator"].step()
+        w, all_labels = (torch.cat([w_real, w_fake]), torch.cat([real_labels, labels])) if self.adversarial else (w_real, real_labels)
+        images = model.synthesis(model.broadcast(w), torch.bfloat16 if self.half else None)
+        losses["reconstruction"] = self._feature_loss(images[:n], real)
+        losses["latent"] = F.softplus(-self.latent_critic(w_fake, labels)).mean()
+        if self.adversarial:
+            losses |= self._criticise(real, real_labels, images, all_labels)
+        weights = {"latent": settings.latent, "adversarial": settings.adversarial, "guidance": settings.guidance}
+        weights["reconstruction"] = settings.reconstruction
+        total = torch.stack([weights[name] * losses[name] for name in weights if name in losses]).sum()
+        self._update("synthesis", total, "mapping", "encoder")
         self._follow()
         self.step += 1
-        return {"critic": critic_loss.detach() / len(scores), "generator": loss.detach() / len(scores)}
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _criticise(self, real: Tensor, real_labels: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Take a step of the image critics (hinge), then give the generator's losses under them.
+
+        `images` [2 N, ...] are N reconstructions and N samples; the critics learn from every second of them, so that
+        they see as many real as generated images.
+        """
+        n = len(real)
+        self.critic.requires_grad_(True)
+        seen = torch.cat([real, images.detach()[::2]])
+        with self._autocast():
+            scores, _ = self.critic(augment(seen), torch.cat([real_labels, labels[::2]]))
+        critic_loss = torch.stack(
+            [F.relu(1 - s[:n].float()).mean() + F.relu(1 + s[n:].float()).mean() for s in scores]
+        ).mean()
+        self._update("critic", critic_loss)
+        self.critic.requires_grad_(False)
+        with self._autocast():
+            scores, maps = self.critic(augment(images), labels)
+            logits = self.feature_net.class_head(maps[-1][n:].mean((2, 3)))
+        adversarial = torch.stack([-s.float().mean() for s in scores]).mean()
+        guidance = F.cross_entropy(logits.float(), labels[n:])
+        return {"critic": critic_loss, "adversarial": adversarial, "guidance": guidance}
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the running average towards the present weights; its half-life grows with the run at first."""
         seen = (self.step + 1) * self.settings.batch_size
-        half_life = min(self.settings.ema_images, seen * 0.05)
-        keep = 0.5 ** (self.settings.batch_size / max(half_life, 1e-8))
+        keep = 0.5 ** (self.settings.batch_size / min(self.settings.ema_images, seen * 0.05))
         averaged, present = list(self.average.parameters()), list(self.generator.parameters())
         torch._foreach_lerp_(averaged, present, 1 - keep)
         for old, new in zip(self._layers(self.average), self._layers(self.generator), strict=True):
@@ -182,10 +247,8 @@ class GanTrainer:
     def save(self, path: str | Path) -> None:
         """Write the whole state of the run, atomically."""
         tensors: dict[str, Tensor] = {}
-        for name, module in (("generator", self.generator), ("average", self.average), ("critic", self.critic)):
-            state = module.state_dict()
-            frozen = "features."  # the feature network is not part of the run's state
-            tensors |= {f"{name}/{key}": value for key, value in state.items() if not key.startswith(frozen)}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             for index, slots in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{name}/{index}/{slot}": torch.as_tensor(v) for slot, v in slots.items()}
@@ -197,43 +260,46 @@ class GanTrainer:
 
         Raises
         ------
-        LisError : the run was started with other settings.
+        LisError : the run was started with other settings, or for another generator.
         """
         tensors, notes = load_tensors(path)
-        mine = asdict(self.settings)
-        changed = {k: (notes.get("settings", {}).get(k), mine[k]) for k in mine if notes.get("settings", {}).get(k) != mine[k]}
+        mine, theirs = asdict(self.settings), notes.get("settings", {})
+        changed = [f"{k}: {theirs.get(k)} there, {mine[k]} here" for k in mine if theirs.get(k) != mine[k]]
         if changed:
-            told = ", ".join(f"{k}: {a} there, {b} here" for k, (a, b) in changed.items())
-            raise LisError(f"{path} belongs to a run with other settings ({told}); use those, or start without it")
-        for name, module in (("generator", self.generator), ("average", self.average), ("critic", self.critic)):
-            prefix = f"{name}/"
-            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            missing, unexpected = module.load_state_dict(state, strict=False)
-            if unexpected or any(not key.startswith("features.") for key in missing):
-                raise LisError(f"{path} does not fit this {name}: {(list(missing) + list(unexpected))[:3]}")
+            raise LisError(f"{path} belongs to a run with other settings ({'; '.join(changed)}); use those")
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+        for name, module in self.modules.items():
+            try:
+                module.load_state_dict(under(f"{name}/"))
+            except RuntimeError as error:
+                raise LisError(f"{path} does not fit the {name} of this run: {error}") from error
         for name, optimizer in self.optimizers.items():
-            state_dict: dict[str, Any] = optimizer.state_dict()
-            prefix = f"optimizer/{name}/"
-            for key, value in tensors.items():
-                if key.startswith(prefix):
-                    index, slot = key.removeprefix(prefix).split("/")
-                    state_dict["state"].setdefault(int(index), {})[slot] = value
-            optimizer.load_state_dict(state_dict)
+            state: dict[str, Any] = optimizer.state_dict()
+            for key, value in under(f"optimizer/{name}/").items():
+                index, slot = key.split("/")
+                state["state"].setdefault(int(index), {})[slot] = value
+            optimizer.load_state_dict(state)
         self.step = int(notes["step"])
 
-    def run(self, checkpoint: str | Path | None = None, every: int = 2000, progress: bool = True) -> Generator:
+    def run(self, checkpoint: str | Path | None = None, every: int = 500, progress: bool = True) -> Generator:
         """Train to the end, with checkpoints, and give the averaged generator with its mean latents set."""
-        total = self.settings.steps
-        with tqdm(total=total, initial=self.step, disable=not progress, mininterval=5, desc="generator") as bar:
-            while self.step < total:
+        with tqdm(
+            total=self.settings.steps, initial=self.step, disable=not progress, mininterval=5, desc="generator"
+        ) as bar:
+            while self.step < self.settings.steps:
                 losses = self.train_step()
                 bar.update()
                 if self.step % 100 == 0:
                     bar.set_postfix({name: f"{float(value):.3f}" for name, value in losses.items()}, refresh=False)
-                    if not torch.isfinite(losses["generator"]):
-                        raise LisError(f"training diverged at step {self.step}: lower lr_generator or lr_critic")
+                    if not all(torch.isfinite(value) for value in losses.values()):
+                        raise LisError(f"training diverged at step {self.step}: lower the step sizes")
                 if checkpoint and self.step % every == 0:
                     self.save(checkpoint)
+        if checkpoint:
+            self.save(checkpoint)
         update_mean_latents(self.average)
         return self.average
 
@@ -244,18 +310,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="safetensors file to write")
     parser.add_argument("--data", help="folder with Fashion-MNIST's IDX files (default: Debian's package)")
     parser.add_argument("--device", help="default: an accelerator if there is one, else the CPU")
+    parser.add_argument("--bfloat16", action="store_true", default=None, help="on a CPU that has it (others: always)")
     parser.add_argument("--checkpoint", help="file for the run's state; an interrupted run goes on from it")
-    parser.add_argument("--critic-epochs", type=int, default=15)
-    for field in fields(GanSettings):
+    parser.add_argument("--critic-epochs", type=int, default=5)
+    for field in fields(GeneratorSettings):
         kind = float if isinstance(field.default, float) else int
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     given = vars(parser.parse_args(arguments))
-    settings = GanSettings(**{field.name: given[field.name] for field in fields(GanSettings)})
-    device = choose_device(given["device"])
+    settings = GeneratorSettings(**{field.name: given[field.name] for field in fields(GeneratorSettings)})
+    device, half = choose_device(given["device"]), given["bfloat16"]
     torch.set_float32_matmul_precision("high")
     photographs = load_fashion("train", given["data"])
-    feature_net = train_critic_features(photographs, settings.seed, given["critic_epochs"], device)
-    trainer = GanTrainer(FASHION_CONFIG, settings, photographs, feature_net, device)
+    feature_net = train_critic_features(photographs, settings.seed, given["critic_epochs"], device, bfloat16=half)
+    trainer = GeneratorTrainer(FASHION_CONFIG, settings, photographs, feature_net, device, half)
     if given["checkpoint"] and Path(given["checkpoint"]).exists():
         trainer.resume(given["checkpoint"])
     generator = trainer.run(given["checkpoint"])
