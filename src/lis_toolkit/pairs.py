@@ -1,0 +1,292 @@
+"""Pairs of latent and penultimate activation, the data that a link is fitted to."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .classifiers import Classifier
+from .errors import LisError
+from .files import load_tensors, provenance, save_tensors
+from .names import class_indices
+from .stylegan import Generator
+
+FORMAT = "lis-pairs-1"
+SAVE_EVERY = 50  # batches between two writes of a checkpoint
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Latents, the activations of the pictures they render to, and what is needed to make them again.
+
+    Attributes
+    ----------
+    w, r, z : float32 [N, W], [N, R], [N, Z]: latent, penultimate activation, and the input that gave the latent.
+    labels : int64 [N], the class asked of the generator, which is also what the classifier answered.
+    classes : names of all classes of the classifier.
+    counts : class index -> (kept, tried).
+    psi, seed : truncation and seed.
+    generator_hash, classifier_hash : the models' identities.
+    provenance : versions, date and settings.
+    """
+
+    w: Tensor
+    r: Tensor
+    z: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    counts: dict[int, tuple[int, int]]
+    psi: float
+    seed: int
+    generator_hash: str
+    classifier_hash: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> Pairs:
+        """Return the pairs at integer indices [M]; `counts` keep telling of the whole collection."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values |= {name: values[name][indices] for name in ("w", "r", "z", "labels")}
+        return Pairs(**values)
+
+    def split(self, held_out: float = 0.2, seed: int = 0) -> tuple[Pairs, Pairs]:
+        """Split into pairs to fit and pairs to test, class by class.
+
+        Parameters
+        ----------
+        held_out : share of every class that is held out, between 0 and 1.
+        seed : of the shuffle.
+
+        Raises
+        ------
+        LisError : a share outside (0, 1), or a class too small to have both.
+        """
+        if not 0 < held_out < 1:
+            raise LisError(f"held_out is {held_out}; a share between 0 and 1 was expected.")
+        generator = torch.Generator().manual_seed(seed)
+        fit, test = [], []
+        for label in self.labels.unique().tolist():
+            rows = (self.labels == label).nonzero()[:, 0]
+            if len(rows) < 2:
+                raise LisError(f"class {self.classes[label]!r} has {len(rows)} pair; 2 are needed to hold one out.")
+            rows = rows[torch.randperm(len(rows), generator=generator)]
+            cut = min(max(round(held_out * len(rows)), 1), len(rows) - 1)
+            test.append(rows[:cut])
+            fit.append(rows[cut:])
+        return self.subset(torch.cat(fit).sort().values), self.subset(torch.cat(test).sort().values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the pairs as safetensors, atomically."""
+        tensors = {name: getattr(self, name) for name in ("w", "r", "z", "labels")}
+        notes = {
+            "format": FORMAT,
+            "classes": list(self.classes),
+            "counts": {str(index): list(count) for index, count in self.counts.items()},
+            "psi": self.psi,
+            "seed": self.seed,
+            "generator_hash": self.generator_hash,
+            "classifier_hash": self.classifier_hash,
+            "provenance": self.provenance,
+        }
+        save_tensors(path, tensors, notes)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Pairs:
+        """Read pairs written by `save`."""
+        tensors, notes = load_tensors(path)
+        if notes.get("format") != FORMAT:
+            raise LisError(f"{path} holds no pairs (format {notes.get('format')!r}, expected {FORMAT!r}).")
+        counts = {int(index): (kept, tried) for index, (kept, tried) in notes["counts"].items()}
+        known = {key: notes[key] for key in ("psi", "seed", "generator_hash", "classifier_hash", "provenance")}
+        return cls(**tensors, classes=tuple(notes["classes"]), counts=counts, **known)
+
+
+def check_models(generator: Generator, classifier: Classifier) -> None:
+    """Check that the classifier can look at the generator's pictures and names the same classes.
+
+    Raises
+    ------
+    LisError : other channels, size, number or names of classes.
+    """
+    size = (generator.img_resolution, generator.img_resolution)
+    if (generator.img_channels, size) != (classifier.channels, classifier.size):
+        raise LisError(
+            f"generator {generator.name!r} renders {generator.img_channels} x {size[0]} x {size[1]} pictures, classifier "
+            f"{classifier.name!r} takes {classifier.channels} x {classifier.size[0]} x {classifier.size[1]}; "
+            "use models of one image format."
+        )
+    if generator.c_dim and generator.classes != classifier.classes:
+        raise LisError(
+            f"generator {generator.name!r} has classes {', '.join(generator.classes[:4])} ..., classifier "
+            f"{classifier.name!r} has {', '.join(classifier.classes[:4])} ...; both need the same list."
+        )
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """Return a whole number of at least `least`, or say what was given."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise LisError(f"{name} is {value!r}; a whole number from {least} was expected.")
+    return number
+
+
+class _Collection:
+    """What has been kept and tried so far, and every class's own stream of z."""
+
+    def __init__(self, chosen: list[int], z_dim: int, seed: int):
+        self.kept: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {index: [] for index in chosen}
+        self.tried = dict.fromkeys(chosen, 0)
+        self.streams = {index: np.random.default_rng([seed, index]) for index in chosen}
+        self.z_dim = z_dim
+
+    def draw(self, index: int, n: int) -> Tensor:
+        z = self.streams[index].standard_normal((n, self.z_dim), dtype=np.float32)
+        return torch.from_numpy(z)
+
+    def restore(self, pairs: Pairs) -> None:
+        for index, (_, tried) in pairs.counts.items():
+            rows = pairs.labels == index
+            self.kept[index] = list(zip(pairs.z[rows], pairs.w[rows], pairs.r[rows], strict=True))
+            self.tried[index] = tried
+            self.draw(index, tried)  # the stream goes on behind what was tried
+
+    def table(self, position: int, width: int) -> Tensor:
+        rows = [row[position] for kept in self.kept.values() for row in kept]
+        return torch.stack(rows) if rows else torch.empty(0, width)
+
+
+def collect_pairs(
+    generator: Generator,
+    classifier: Classifier,
+    classes: Any = None,
+    per_class: int = 200,
+    psi: float = 0.7,
+    seed: int = 0,
+    batch_size: int = 64,
+    max_tries: int | None = None,
+    allow_partial: bool = False,
+    checkpoint: str | Path | None = None,
+    progress: bool = False,
+) -> Pairs:
+    """Collect pairs (w, r): render latents of every class, keep those that the classifier assigns to it.
+
+    Linking in Style (arXiv 2409.16865, section 3). Every class draws z from a stream of its own, so no latent repeats
+    and the result depends on the seed alone, not on the batch size, on other classes or on interruptions.
+
+    Parameters
+    ----------
+    classes : names or indices; None takes all.
+    per_class : pairs wanted of every class.
+    psi : truncation of the latents.
+    max_tries : pictures tried per class before it is given up; default ``20 * per_class + 100``.
+    allow_partial : give what there is of a class that could not be filled, in place of an error.
+    checkpoint : file for what has been collected; a run that was interrupted goes on from it.
+    progress : show a progress bar.
+
+    Raises
+    ------
+    LisError : unknown, repeated or no classes, numbers that make no sense, models that don't fit each other, a
+        checkpoint of another collection, and a class that the classifier refuses (kept k of n tried).
+
+    Examples
+    --------
+    >>> pairs = collect_pairs(generator, classifier, classes=["Coat", "Shirt"], per_class=100)
+    >>> pairs.counts
+    {4: (100, 103), 6: (100, 121)}
+    """
+    check_models(generator, classifier)
+    per_class, batch_size = whole_number(per_class, "per_class", 1), whole_number(batch_size, "batch_size", 1)
+    seed = whole_number(seed, "seed", 0)
+    limit = 20 * per_class + 100 if max_tries is None else whole_number(max_tries, "max_tries", 1)
+    if not isinstance(psi, (int, float)) or not math.isfinite(psi):
+        raise LisError(f"psi is {psi!r}; a finite number was expected, usually from 0 to 1.")
+    if not generator.c_dim:
+        raise LisError(f"generator {generator.name!r} has no classes; pairs are collected class by class.")
+    chosen = class_indices(classes, classifier.classes, f"classifier {classifier.name!r}")
+    hashes = {"generator_hash": generator.hash, "classifier_hash": classifier.hash}
+    settings = {"per_class": per_class, "max_tries": limit, "chosen": chosen}
+    collection = _Collection(chosen, generator.z_dim, seed)
+
+    def gather() -> Pairs:
+        kept = {index: len(rows) for index, rows in collection.kept.items()}
+        return Pairs(
+            w=collection.table(1, generator.w_dim),
+            r=collection.table(2, classifier.num_units),
+            z=collection.table(0, generator.z_dim),
+            labels=torch.tensor([index for index, n in kept.items() for _ in range(n)], dtype=torch.int64),
+            classes=classifier.classes,
+            counts={index: (kept[index], collection.tried[index]) for index in chosen},
+            psi=float(psi),
+            seed=seed,
+            provenance=provenance(generator=generator.name, classifier=classifier.name, **settings),
+            **hashes,
+        )
+
+    if checkpoint is not None and Path(checkpoint).exists():
+        before = Pairs.load(checkpoint)
+        mine, theirs = gather(), before
+        same = ("generator_hash", "classifier_hash", "psi", "seed")
+        differ = [f"{k} {getattr(theirs, k)} there, {getattr(mine, k)} here" for k in same if getattr(theirs, k) != getattr(mine, k)]
+        differ += [f"{k} {before.provenance.get(k)} there, {v} here" for k, v in settings.items() if before.provenance.get(k) != v]
+        if differ:
+            raise LisError(f"{checkpoint} is of another collection ({'; '.join(differ)}); give another file.")
+        collection.restore(before)
+
+    with tqdm(total=per_class * len(chosen), disable=not progress, desc="pairs", unit="pair") as bar:
+        bar.update(sum(map(len, collection.kept.values())))
+        batches = 0
+        while missing := {
+            index: min(per_class - len(collection.kept[index]), limit - collection.tried[index])
+            for index in chosen
+            if len(collection.kept[index]) < per_class and collection.tried[index] < limit
+        }:
+            labels = torch.tensor([index for index, n in missing.items() for _ in range(n)])
+            z = torch.cat([collection.draw(index, n) for index, n in missing.items()])
+            for z_part, label_part in zip(z.split(batch_size), labels.split(batch_size), strict=True):
+                bar.update(_try(generator, classifier, collection, z_part, label_part, float(psi)))
+                batches += 1
+                if checkpoint is not None and batches % SAVE_EVERY == 0:
+                    gather().save(checkpoint)
+    pairs = gather()
+    if checkpoint is not None:
+        pairs.save(checkpoint)
+    short = [index for index in chosen if len(collection.kept[index]) < per_class]
+    if short and not allow_partial:
+        told = "; ".join(
+            f"{classifier.classes[i]!r}: kept {pairs.counts[i][0]} of {pairs.counts[i][1]} tried" for i in short
+        )
+        raise LisError(
+            f"the classifier refuses too many pictures of {told}, {per_class} were wanted. Leave the class out, lower "
+            "psi, raise max_tries, or take what there is with allow_partial=True."
+        )
+    return pairs
+
+
+@torch.no_grad()
+def _try(
+    generator: Generator, classifier: Classifier, collection: _Collection, z: Tensor, labels: Tensor, psi: float
+) -> int:
+    """Render one batch and keep what the classifier agrees with; returns how many."""
+    w = generator.map(z, labels, psi)
+    r = classifier.features(generator.render(w).to(classifier.device, classifier.dtype))
+    agrees = (classifier.head(r).argmax(dim=1).cpu() == labels).tolist()
+    rows = zip(labels.tolist(), agrees, z, w.cpu(), r.float().cpu(), strict=True)
+    for index, agree, z_row, w_row, r_row in rows:
+        collection.tried[index] += 1
+        if agree:
+            collection.kept[index].append((z_row, w_row, r_row))
+    return sum(agrees)
