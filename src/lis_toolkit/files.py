@@ -128,14 +128,18 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     return tensors, metadata
 
 
+def package_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return importlib.metadata.version("lis-toolkit")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # run from a source folder
+
+
 def provenance(**extra: Any) -> dict[str, Any]:
     """Return versions and the date (UTC), for the metadata of whatever is saved, plus `extra`."""
-    try:
-        version = importlib.metadata.version("lis-toolkit")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"  # run from a source folder
     return {
-        "lis_toolkit": version,
+        "lis_toolkit": package_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

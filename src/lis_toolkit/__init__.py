@@ -1,0 +1,65 @@
+"""lis_toolkit: see what an image classifier has learned, through a linear link to StyleGAN-XL.
+
+    generator  = load_generator("fashion")
+    classifier = load_classifier("fashion")
+    pairs      = collect_pairs(generator, classifier)
+    link       = fit_link(pairs)
+    report     = link.report(generator, classifier, held_out_pairs, photographs)
+    walk       = tune_unit(generator, classifier, link, pairs.r[:4], unit=17)
+"""
+
+from __future__ import annotations
+
+from .classifiers import Classifier, load_classifier, save_classifier
+from .datasets import FASHION_CLASSES, Photographs, load_fashion
+from .errors import CheckpointError, LisError
+from .features import Features, extract_features, stream_features
+from .files import package_version
+from .images import convert_range, from_pil, montage, save_png, to_pil
+from .link import Link, fit_link
+from .link_report import LinkReport, report_link
+from .pairs import Pairs, collect_pairs
+from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
+from .stylegan import Generator, GeneratorConfig, load_generator, save_generator, update_mean_latents
+from .units import UnitWalk, render_activations, tune_unit
+from .zoo import entries
+
+__version__ = package_version()
+
+__all__ = [
+    "FASHION_CLASSES",
+    "CheckpointError",
+    "Classifier",
+    "Features",
+    "Generator",
+    "GeneratorConfig",
+    "Link",
+    "LinkReport",
+    "LisError",
+    "Pairs",
+    "Photographs",
+    "UnitWalk",
+    "class_agreement",
+    "collect_pairs",
+    "convert_range",
+    "coverage_density",
+    "entries",
+    "extract_features",
+    "fit_link",
+    "frechet_distance",
+    "from_pil",
+    "load_classifier",
+    "load_fashion",
+    "load_generator",
+    "montage",
+    "nearest_distances",
+    "render_activations",
+    "report_link",
+    "save_classifier",
+    "save_generator",
+    "save_png",
+    "stream_features",
+    "to_pil",
+    "tune_unit",
+    "update_mean_latents",
+]
