@@ -75,7 +75,7 @@ def test_contact_sheet_says_what_was_set_read_and_seen():
     found = texts(
         contact_sheet([make_walk(2), make_walk(4)], LinearHead(), captions=["one", "two"], title="Coat")
     )
-    assert "set 0.00, reads 0.00" in found and "set 2.00, reads 0.90" in found
+    assert "set 0, reads 0" in found and "set 2, reads 0.9" in found
     assert {"unit 2", "unit 4", "one", "two", "Coat"} <= set(found)
     assert (
         "for Coat +6.00" in found and "against T-shirt/top -6.00" in found

@@ -87,7 +87,8 @@ def make_metrics():
             "counts": {"Coat": {"kept": 40, "tried": 47}, "Bag": {"kept": 40, "tried": 41}},
         },
         "link": {
-            "r2": 0.724, "r2_per_class": {"Coat": 0.61, "Bag": 0.55}, "latents": 96, "units": 64, "method": "ridge",
+            "r2": 0.724, "r2_within": 0.61, "judge_pairs": None, "judge_photographs": {"accuracy": 0.77},
+            "r2_per_class": {"Coat": 0.61, "Bag": 0.55}, "latents": 96, "units": 64, "method": "ridge",
             "penalty": 0.0123, "cycle_pairs": cycle(0.937), "cycle_photographs": cycle(0.812),
             "cycle_correlation": [0.9, 0.8, None, 0.3], "shared_order": {"correlation": 0.41, "p_value": 0.001},
         },
@@ -212,6 +213,22 @@ def test_findings_follow_the_numbers():
     found = by_topic(metrics)
     assert {found[topic].level for topic in ("the link", "real photographs", "shared order")} == {"no"}
     assert "Do not read single pictures of: Coat (40%)." in found["real photographs"].text
+
+
+def test_the_judge_and_the_variance_within_classes_can_only_lower_a_finding():
+    metrics = make_metrics()
+    metrics["link"].update(judge_pairs={"accuracy": 0.5}, judge_photographs={"accuracy": 0.99}, r2_within=0.2)
+    found = by_topic(metrics)
+    assert found["generated images"].level == "no" and "in 50%" in found["generated images"].text
+    assert found["real photographs"].level == "care"
+    assert found["the link"].level == "care" and "20% of that within a class" in found["the link"].text
+
+
+def test_what_could_not_be_measured_is_not_trusted():
+    metrics = make_metrics()
+    metrics["link"].update(r2=None, r2_within=None, shared_order={"correlation": None, "p_value": None})
+    found = by_topic(metrics)
+    assert found["the link"].level == "no" and found["shared order"].level == "no"
 
 
 def test_one_weak_class_lowers_a_good_average():

@@ -14,10 +14,13 @@ from .sheets import BAD, FAINT, GOOD, class_sheet, contact_sheet, cycle_figure, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .link_report import LinkReport
+
 __all__ = [
     "class_sheet",
     "contact_sheet",
     "cycle_figure",
+    "link_report_figure",
     "logit_bars",
     "unit_bars",
 ]
@@ -104,6 +107,109 @@ def unit_bars(before: Tensor, after: Tensor, count: int = 12, highlight: int | N
     axes.axvline(0, color=FAINT, linewidth=0.8)
     axes.set_xlabel("change of activation", fontsize=8)
     return figure
+
+
+def link_report_figure(report: LinkReport) -> Figure:
+    """Draw a link report: R2 of the latents, cycle accuracy by class, cycle correlation, and fidelity of units.
+
+    Parameters
+    ----------
+    report : LinkReport
+        What `report_link` measured.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Four panels; intervals are 95 % ones.
+
+    Examples
+    --------
+    >>> link_report_figure(report_link(link, generator, classifier, held_out)).savefig("link.png")
+    """
+    figure = figure_class()(figsize=(10.5, 8), dpi=100, facecolor="white", layout="constrained")
+    panels = figure.subplots(2, 2)
+    for axes in panels.flat:
+        quiet(axes)
+    _draw_dims(panels[0, 0], report)
+    _draw_cycle(panels[0, 1], report)
+    _draw_correlation(panels[1, 0], report)
+    _draw_fidelity(panels[1, 1], report)
+    return figure
+
+
+def _titles(axes: Any, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+
+
+def _draw_dims(axes: Any, report: LinkReport) -> None:
+    values = report.dims["r2"].dropna().clip(lower=-0.5)
+    axes.hist(values, bins=24, range=(min(0.0, float(values.min())) if len(values) else 0, 1), color=GOOD)
+    axes.axvline(report.r2, color=BAD, linewidth=1.5, label=f"overall {report.r2:.2f}")
+    axes.axvline(
+        report.r2_within, color=BAD, linewidth=1.5, linestyle=":", label=f"in classes {report.r2_within:.2f}"
+    )
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    _titles(axes, "Does the link predict unseen latents?", "held-out R² of a latent dimension", "dimensions")
+
+
+def _draw_cycle(axes: Any, report: LinkReport) -> None:
+    import numpy as np
+
+    table = report.classes
+    places = np.arange(len(table))
+    kinds = [("cycle", "cycle_low", "cycle_high", "generated", GOOD, -0.14, "o")]
+    if "photo_cycle" in table:
+        kinds.append(("photo_cycle", "photo_low", "photo_high", "photographs", BAD, 0.14, "s"))
+    for value, low, high, label, colour, offset, mark in kinds:
+        share = table[value].to_numpy(float)
+        error = np.abs(np.stack([share - table[low].to_numpy(float), table[high].to_numpy(float) - share]))
+        axes.errorbar(
+            share,
+            places + offset,
+            xerr=error,
+            fmt=mark,
+            color=colour,
+            markersize=5,
+            linewidth=1.2,
+            label=label,
+        )
+    axes.axvline(1 / max(len(table), 1), color=FAINT, linewidth=0.8, linestyle=":")
+    axes.set_yticks(places, table["class"], fontsize=8, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.02)
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    _titles(axes, "Do images keep their class in the loop?", "share of images (dotted: chance)", "")
+
+
+def _draw_correlation(axes: Any, report: LinkReport) -> None:
+    values = report.units["cycle_correlation"].dropna()
+    axes.hist(values, bins=24, range=(min(0.0, float(values.min())) if len(values) else 0, 1), color=GOOD)
+    if len(values):
+        middle = float(values.median())
+        axes.axvline(middle, color=BAD, linewidth=1.5, label=f"median {middle:.2f}")
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+    _titles(
+        axes, "Do units come back from the loop?", "correlation of a unit with itself after the loop", "units"
+    )
+
+
+def _draw_fidelity(axes: Any, report: LinkReport) -> None:
+    import numpy as np
+
+    table = report.fidelity.dropna(subset=["slope"]).sort_values("slope", ascending=False)
+    places = np.arange(len(table))
+    slope = table["slope"].to_numpy(float)
+    error = np.stack(
+        [slope - table["slope_low"].to_numpy(float), table["slope_high"].to_numpy(float) - slope]
+    )
+    # One sample has no interval.
+    axes.errorbar(places, slope, yerr=np.nan_to_num(error), fmt="o", color=GOOD, markersize=5, linewidth=1.2)
+    axes.axhline(1, color=FAINT, linewidth=0.8, linestyle=":")
+    axes.axhline(0, color=FAINT, linewidth=0.8)
+    axes.set_xticks(places, [str(unit) for unit in table["unit"]], fontsize=7, rotation=90)
+    _titles(axes, "Does a unit rise when it is set higher?", "unit", "slope (dotted: as much as asked)")
 
 
 def _vector(values: Tensor, name: str, length: int | None = None, of: str = "") -> Tensor:

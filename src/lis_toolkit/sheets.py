@@ -184,7 +184,7 @@ def contact_sheet(
             sheet.write(
                 x + wide / 2,
                 y - 4,
-                f"set {float(walk.values[step]):.2f}, reads {reread:.2f}",
+                f"set {float(walk.values[step]):.3g}, reads {reread:.3g}",
                 6.5,
                 ha="center",
             )

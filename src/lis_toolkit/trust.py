@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ THRESHOLDS = {
     "unit cycle": (0.7, 0.4),
     "fidelity slope": (0.5, 0.2),
     "fidelity correlation": (0.9, 0.6),
+    "units that come back": (0.75, 0.4),
+    "shown units that answer": (0.8, 0.4),
 }
 LEVELS = {"good": "trust", "care": "with care", "no": "do not build on it"}
 
@@ -49,12 +52,13 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
     'the link'
     """
     link = metrics["link"]
-    found = [_about_r2(link["r2"])]
-    found.append(_about_cycle(link["cycle_pairs"], "generated images", "not used in the fit"))
+    found = [_about_r2(link)]
+    found.append(
+        _about_cycle(link["cycle_pairs"], link["judge_pairs"], "generated images", "not used in the fit")
+    )
     if link["cycle_photographs"]:
-        found.append(
-            _about_cycle(link["cycle_photographs"], "real photographs", "which nothing was fitted to")
-        )
+        real = link["cycle_photographs"], link["judge_photographs"]
+        found.append(_about_cycle(*real, "real photographs", "which nothing was fitted to"))
     else:
         found.append(
             Finding(
@@ -62,7 +66,7 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
             )
         )
     found += _about_units(link, metrics["units"])
-    order = link["shared_order"]
+    order = {name: measured(value) for name, value in link["shared_order"].items()}
     if order["p_value"] < 0.05:
         text = "Activations and latents order images alike beyond chance, so a linear map between them has a ground."
     else:
@@ -74,24 +78,39 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-def _about_r2(r2: float) -> Finding:
+def measured(value: float | None) -> float:
+    """Return a number of `metrics.json`, NaN for one that could not be measured."""
+    return math.nan if value is None else float(value)
+
+
+def _about_r2(link: Mapping[str, Any]) -> Finding:
+    r2, within = measured(link["r2"]), measured(link["r2_within"])
     level = grade(r2, "r2")
     meaning = {
         "good": "Most of what the generator needs to know can be read from the classifier by a linear map.",
         "care": "A good part can be read from the classifier; the rest of each picture is an average.",
         "no": "Too little can be read from the classifier linearly; pictures are mostly averages.",
     }[level]
-    return Finding(
-        level, "the link", f"It explains {r2:.0%} of the variance of latents it was not fitted on. {meaning}"
+    text = (
+        f"It explains {r2:.0%} of the variance of latents it was not fitted on, and {within:.0%} of that "
+        f"within a class. {meaning}"
     )
+    if level == "good" and grade(within, "r2") != "good":
+        level = "care"
+        text += " But it tells classes apart better than images of one class."
+    return Finding(level, "the link", text)
 
 
-def _about_cycle(cycle: Mapping[str, Any], what: str, which: str) -> Finding:
+def _about_cycle(cycle: Mapping[str, Any], judge: Mapping[str, Any] | None, what: str, which: str) -> Finding:
     level = grade(cycle["accuracy"], "cycle")
     text = (
         f"After image, activations, latent and back, {cycle['accuracy']:.0%} of {cycle['count']} {what}, {which}, are "
         f"still seen as the same class ({cycle['low']:.0%} to {cycle['high']:.0%} at 95 % confidence)."
     )
+    if judge:
+        text += f" A second classifier, trained independently, sees that class in {judge['accuracy']:.0%}."
+        if judge["accuracy"] < cycle["accuracy"]:
+            level = grade(judge["accuracy"], "cycle")
     weak = {
         name: one["accuracy"]
         for name, one in cycle["per_class"].items()
@@ -109,7 +128,7 @@ def _about_cycle(cycle: Mapping[str, Any], what: str, which: str) -> Finding:
 def _about_units(link: Mapping[str, Any], units: list[Mapping[str, Any]]) -> list[Finding]:
     kept = [value for value in link["cycle_correlation"] if value is not None]
     share = sum(grade(value, "unit cycle") == "good" for value in kept) / max(len(kept), 1)
-    level = "good" if share >= 0.75 else "care" if share >= 0.4 else "no"
+    level = grade(share, "units that come back")
     found = [
         Finding(
             level,
@@ -124,12 +143,6 @@ def _about_units(link: Mapping[str, Any], units: list[Mapping[str, Any]]) -> lis
             f"Of the {len(units)} units shown here, {counts['good']} rise in the picture when they are set higher "
             f"(trust), {counts['care']} do so weakly (with care), {counts['no']} do not (do not build on them)."
         )
-        level = (
-            "good"
-            if counts["good"] >= 0.8 * len(units)
-            else "care"
-            if counts["good"] >= 0.4 * len(units)
-            else "no"
-        )
+        level = grade(counts["good"] / len(units), "shown units that answer")
         found.append(Finding(level, "shown units", text))
     return found
