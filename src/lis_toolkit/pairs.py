@@ -14,13 +14,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .classifiers import Classifier
-from .errors import LisError
+from .errors import CheckpointError, LisError
 from .files import load_tensors, provenance, save_tensors
 from .names import class_indices
 from .stylegan import Generator
 
 FORMAT = "lis-pairs-1"
 SAVE_EVERY = 50  # batches between two writes of a checkpoint
+_TENSORS = ("w", "r", "z", "labels")
+_NOTES = ("psi", "seed", "generator_hash", "classifier_hash", "provenance")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Pairs:
     def subset(self, indices: Tensor) -> Pairs:
         """Return the pairs at integer indices [M]; `counts` keep telling of the whole collection."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values |= {name: values[name][indices] for name in ("w", "r", "z", "labels")}
+        values |= {name: values[name][indices] for name in _TENSORS}
         return Pairs(**values)
 
     def split(self, held_out: float = 0.2, seed: int = 0) -> tuple[Pairs, Pairs]:
@@ -79,7 +81,9 @@ class Pairs:
         for label in self.labels.unique().tolist():
             rows = (self.labels == label).nonzero()[:, 0]
             if len(rows) < 2:
-                raise LisError(f"class {self.classes[label]!r} has {len(rows)} pair; 2 are needed to hold one out.")
+                raise LisError(
+                    f"class {self.classes[label]!r} has {len(rows)} pair; 2 are needed to hold one out."
+                )
             rows = rows[torch.randperm(len(rows), generator=generator)]
             cut = min(max(round(held_out * len(rows)), 1), len(rows) - 1)
             test.append(rows[:cut])
@@ -88,16 +92,12 @@ class Pairs:
 
     def save(self, path: str | Path) -> None:
         """Write the pairs as safetensors, atomically."""
-        tensors = {name: getattr(self, name) for name in ("w", "r", "z", "labels")}
+        tensors = {name: getattr(self, name) for name in _TENSORS}
         notes = {
             "format": FORMAT,
             "classes": list(self.classes),
             "counts": {str(index): list(count) for index, count in self.counts.items()},
-            "psi": self.psi,
-            "seed": self.seed,
-            "generator_hash": self.generator_hash,
-            "classifier_hash": self.classifier_hash,
-            "provenance": self.provenance,
+            **{name: getattr(self, name) for name in _NOTES},
         }
         save_tensors(path, tensors, notes)
 
@@ -106,10 +106,23 @@ class Pairs:
         """Read pairs written by `save`."""
         tensors, notes = load_tensors(path)
         if notes.get("format") != FORMAT:
-            raise LisError(f"{path} holds no pairs (format {notes.get('format')!r}, expected {FORMAT!r}).")
-        counts = {int(index): (kept, tried) for index, (kept, tried) in notes["counts"].items()}
-        known = {key: notes[key] for key in ("psi", "seed", "generator_hash", "classifier_hash", "provenance")}
-        return cls(**tensors, classes=tuple(notes["classes"]), counts=counts, **known)
+            raise CheckpointError(
+                f"{path} holds no pairs (format {notes.get('format')!r}, expected {FORMAT!r})."
+            )
+        try:
+            values: dict[str, Any] = {name: notes[name] for name in _NOTES} | {
+                name: tensors[name] for name in _TENSORS
+            }
+            values["classes"] = tuple(notes["classes"])
+            values["counts"] = {int(index): (kept, tried) for index, (kept, tried) in notes["counts"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} is a damaged set of pairs ({error!r}); collect them again."
+            ) from error
+        if len({len(values[name]) for name in _TENSORS}) != 1:
+            shapes = ", ".join(f"{name} {list(values[name].shape)}" for name in _TENSORS)
+            raise CheckpointError(f"{path} holds tables of different lengths ({shapes}); collect them again.")
+        return cls(**values)
 
 
 def check_models(generator: Generator, classifier: Classifier) -> None:
@@ -122,9 +135,9 @@ def check_models(generator: Generator, classifier: Classifier) -> None:
     size = (generator.img_resolution, generator.img_resolution)
     if (generator.img_channels, size) != (classifier.channels, classifier.size):
         raise LisError(
-            f"generator {generator.name!r} renders {generator.img_channels} x {size[0]} x {size[1]} pictures, classifier "
-            f"{classifier.name!r} takes {classifier.channels} x {classifier.size[0]} x {classifier.size[1]}; "
-            "use models of one image format."
+            f"generator {generator.name!r} renders {generator.img_channels} x {size[0]} x {size[1]} pictures, "
+            f"classifier {classifier.name!r} takes {classifier.channels} x {classifier.size[0]} x "
+            f"{classifier.size[1]}; use models of one image format."
         )
     if generator.c_dim and generator.classes != classifier.classes:
         raise LisError(
@@ -240,8 +253,13 @@ def collect_pairs(
         before = Pairs.load(checkpoint)
         mine, theirs = gather(), before
         same = ("generator_hash", "classifier_hash", "psi", "seed")
-        differ = [f"{k} {getattr(theirs, k)} there, {getattr(mine, k)} here" for k in same if getattr(theirs, k) != getattr(mine, k)]
-        differ += [f"{k} {before.provenance.get(k)} there, {v} here" for k, v in settings.items() if before.provenance.get(k) != v]
+        there = {name: getattr(theirs, name) for name in same} | {
+            k: before.provenance.get(k) for k in settings
+        }
+        here = {name: getattr(mine, name) for name in same} | settings
+        differ = [
+            f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
+        ]
         if differ:
             raise LisError(f"{checkpoint} is of another collection ({'; '.join(differ)}); give another file.")
         collection.restore(before)
@@ -267,7 +285,8 @@ def collect_pairs(
     short = [index for index in chosen if len(collection.kept[index]) < per_class]
     if short and not allow_partial:
         told = "; ".join(
-            f"{classifier.classes[i]!r}: kept {pairs.counts[i][0]} of {pairs.counts[i][1]} tried" for i in short
+            f"{classifier.classes[i]!r}: kept {pairs.counts[i][0]} of {pairs.counts[i][1]} tried"
+            for i in short
         )
         raise LisError(
             f"the classifier refuses too many pictures of {told}, {per_class} were wanted. Leave the class out, lower "
@@ -278,7 +297,12 @@ def collect_pairs(
 
 @torch.no_grad()
 def _try(
-    generator: Generator, classifier: Classifier, collection: _Collection, z: Tensor, labels: Tensor, psi: float
+    generator: Generator,
+    classifier: Classifier,
+    collection: _Collection,
+    z: Tensor,
+    labels: Tensor,
+    psi: float,
 ) -> int:
     """Render one batch and keep what the classifier agrees with; returns how many."""
     w = generator.map(z, labels, psi)

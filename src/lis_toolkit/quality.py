@@ -16,7 +16,9 @@ CHUNK = 1024  # rows of a distance matrix at a time, to bound memory
 def _check(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     for name, value in (("real", real), ("fake", fake)):
         if value.ndim != 2 or len(value) < 2:
-            raise LisError(f"{name} features have shape {list(value.shape)}; [N, D] with N >= 2 was expected.")
+            raise LisError(
+                f"{name} features have shape {list(value.shape)}; [N, D] with N >= 2 was expected."
+            )
         if not torch.isfinite(value).all():
             raise LisError(f"{name} features hold NaN or infinite values; check the images they come from.")
     if real.shape[1] != fake.shape[1]:
@@ -26,7 +28,9 @@ def _check(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     return real.float(), fake.float()
 
 
-def nearest_distances(queries: Tensor, references: Tensor, k: int = 1, *, same: bool = False) -> tuple[Tensor, Tensor]:
+def nearest_distances(
+    queries: Tensor, references: Tensor, k: int = 1, *, same: bool = False
+) -> tuple[Tensor, Tensor]:
     """Find the k nearest references of every query, by Euclidean distance.
 
     Parameters

@@ -69,7 +69,9 @@ class UnitWalk:
 
 def _rows(r: Tensor, link: Link) -> Tensor:
     if not isinstance(r, Tensor) or not r.is_floating_point():
-        raise LisError(f"r is {getattr(r, 'dtype', type(r).__name__)}; a floating tensor [N, R] was expected.")
+        raise LisError(
+            f"r is {getattr(r, 'dtype', type(r).__name__)}; a floating tensor [N, R] was expected."
+        )
     r = r[None] if r.ndim == 1 else r
     if r.ndim != 2 or len(r) == 0 or r.shape[1] != link.num_units:
         raise LisError(

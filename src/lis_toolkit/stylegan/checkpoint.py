@@ -61,7 +61,9 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
             f"{path} holds {notes.get('format', 'no format note')!r}, expected {FORMAT!r}: "
             "is it a generator written by save_generator?"
         )
-    generator = Generator(GeneratorConfig.from_dict(notes["config"]), notes["classes"] or None, str(name_or_path))
+    generator = Generator(
+        GeneratorConfig.from_dict(notes["config"]), notes["classes"] or None, str(name_or_path)
+    )
     expected = generator.state_dict()
     for name, value in expected.items():
         if name not in state or state[name].shape != value.shape:
@@ -69,7 +71,9 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
             raise CheckpointError(f"{path}: {name} has {has}, expected {list(value.shape)}")
     surplus = sorted(set(state) - set(expected))
     if surplus:
-        raise CheckpointError(f"{path} holds weights that its configuration has no place for: {', '.join(surplus[:5])}")
+        raise CheckpointError(
+            f"{path} holds weights that its configuration has no place for: {', '.join(surplus[:5])}"
+        )
     generator.load_state_dict({name: value.float() for name, value in state.items()})
     generator.eval().requires_grad_(False)
     return generator.to(device) if device is not None else generator

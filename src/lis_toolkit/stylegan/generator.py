@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,12 +104,16 @@ class Generator(nn.Module):
                 raise LisError("labels were given, but this generator is unconditional: leave them out")
             return None
         if labels is None:
-            raise LisError(f"labels are missing: this generator has {self.c_dim} classes; name one for each of {n} rows")
-        single = isinstance(labels, (int, str))
-        items = [labels] * n if single else (labels.tolist() if isinstance(labels, Tensor) else list(labels))  # type: ignore[arg-type, list-item]
+            raise LisError(
+                f"labels are missing: this generator has {self.c_dim} classes; name one for each row"
+            )
+        items: Any = labels.tolist() if isinstance(labels, (Tensor, np.generic, np.ndarray)) else labels
+        items = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items] * n
         if len(items) != n:
             raise LisError(f"{len(items)} labels were given for {n} rows of z")
-        return torch.tensor([class_index(item, self.classes, "the generator") for item in items], device=self.device)
+        return torch.tensor(
+            [class_index(item, self.classes, "the generator") for item in items], device=self.device
+        )
 
     def broadcast(self, w: Tensor) -> Tensor:
         """Repeat w [N, W] for every layer: ws [N, num_ws, W]; a ws is checked and passed through."""

@@ -55,7 +55,7 @@ class GeneratorConfig:
             raise CheckpointError(f"mapping is {self.mapping!r}, expected one of {', '.join(MAPPINGS)}")
         if (self.c_dim == 0) != (self.mapping == "unconditional"):
             raise CheckpointError(
-                f"c_dim is {self.c_dim} with mapping {self.mapping!r}: 0 classes go with 'unconditional' and only with it"
+                f"c_dim is {self.c_dim} with mapping {self.mapping!r}: 0 classes go with 'unconditional' and no other"
             )
         counts = ("z_dim", "w_dim", "resolution", "img_channels", "channel_base", "channel_max", "num_layers")
         for name in (*counts, "conv_kernel", "filter_size", "lrelu_upsampling", "mapping_layers"):
@@ -74,7 +74,9 @@ class GeneratorConfig:
         """Read the settings back from `to_dict`, refusing names that are not known."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise CheckpointError(f"the generator's configuration has unknown entries: {', '.join(sorted(unknown))}")
+            raise CheckpointError(
+                f"the generator's configuration has unknown entries: {', '.join(sorted(unknown))}"
+            )
         stages = tuple((int(up), int(layers)) for up, layers in values.get("stages", ()))
         return cls(**{**values, "stages": stages})
 
@@ -121,7 +123,9 @@ class LayerSpec:
     @property
     def tmp_rate(self) -> int:
         """Sampling rate of the nonlinearity."""
-        return max(self.in_sampling_rate, self.out_sampling_rate) * (1 if self.is_torgb else self.lrelu_upsampling)
+        return max(self.in_sampling_rate, self.out_sampling_rate) * (
+            1 if self.is_torgb else self.lrelu_upsampling
+        )
 
     @property
     def up_factor(self) -> int:
@@ -213,7 +217,9 @@ def lay_out(config: GeneratorConfig) -> tuple[InputSpec, list[LayerSpec], int]:
     layer index skips one at every stage, as in published checkpoints (StyleGAN-XL, section 3.3).
     """
     resolution = config.resolution
-    layers = _stack(config, resolution, config.num_layers, (config.first_cutoff, config.first_stopband), None, 0)
+    layers = _stack(
+        config, resolution, config.num_layers, (config.first_cutoff, config.first_stopband), None, 0
+    )
     first = layers[0]
     input_spec = InputSpec(first.in_channels, first.in_size, float(first.in_sampling_rate), first.in_cutoff)
     for up_factor, head_layers in config.stages:

@@ -32,7 +32,9 @@ def normalize_second_moment(x: Tensor) -> Tensor:
 class FullyConnected(nn.Module):
     """A fully connected layer with equalised learning rate: ``y = x (weight m / sqrt(in))^T + bias m``."""
 
-    def __init__(self, n_in: int, n_out: int, *, lrelu: bool = False, lr_multiplier: float = 1.0, bias: float = 0.0):
+    def __init__(
+        self, n_in: int, n_out: int, *, lrelu: bool = False, lr_multiplier: float = 1.0, bias: float = 0.0
+    ):
         super().__init__()
         self.lrelu = lrelu
         self.weight_gain = lr_multiplier / math.sqrt(n_in)
@@ -127,7 +129,8 @@ class SynthesisInput(nn.Module):
         headroom = spec.sampling_rate / 2 - spec.bandwidth
         amplitude = (1 - (freqs.norm(dim=2) - spec.bandwidth) / headroom).clamp(0, 1)  # [N, C]
 
-        place = (torch.arange(spec.size, device=w.device, dtype=w.dtype) + 0.5 - spec.size / 2) / spec.sampling_rate
+        sample = torch.arange(spec.size, device=w.device, dtype=w.dtype)
+        place = (sample + 0.5 - spec.size / 2) / spec.sampling_rate
         across = freqs[:, :, :1] * place  # [N, C, S]: x runs along the last axis
         down = freqs[:, :, 1:] * place  # [N, C, S]
         angle = across[:, :, None, :] + down[:, :, :, None] + phases[:, :, None, None]
@@ -178,7 +181,9 @@ class SynthesisLayer(nn.Module):
         temporary = (spec.out_size - 1) * spec.down_factor + spec.down_taps
         self.up_matrix = upsampling_matrix(self.up_filter, padded, temporary, spec.up_factor, spec.padding[0])
         if not spec.radial_down:
-            self.down_matrix = downsampling_matrix(self.down_filter, temporary, spec.out_size, spec.down_factor)
+            self.down_matrix = downsampling_matrix(
+                self.down_filter, temporary, spec.out_size, spec.down_factor
+            )
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x [N, C_in, S, S] and w [N, W] to [N, C_out, T, T]."""
@@ -209,18 +214,20 @@ class SynthesisLayer(nn.Module):
         the whole batch share one. The styles are scaled to unit mean square sample by sample (the published code:
         over the batch); demodulation cancels that scale, so only a sample's independence of its batch is gained.
         """
-        spec, weight = self.spec, self.weight
+        spec = self.spec
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         gain = torch.rsqrt(self.magnitude_ema)
         if spec.is_torgb:
             styles = styles / math.sqrt(spec.in_channels * spec.kernel**2)
-            scale, bias = gain, self.bias
+            scale = gain
         else:
             weight = weight * torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True))
             styles = styles * torch.rsqrt(styles.square().mean(dim=1, keepdim=True))
             power = styles.square() @ weight.square().sum(dim=(2, 3)).T  # [N, C_out]
             # The nonlinearity's gain sqrt(2) moves in front of it: leaky ReLU and the filters commute with a factor.
             scale = (torch.rsqrt(power + 1e-8) * gain * math.sqrt(2))[:, :, None, None]
-            bias = self.bias * math.sqrt(2)
+            bias = bias * math.sqrt(2)
         border = spec.kernel - 1
         if self.crops_early:  # what would be cropped behind the convolution need not be computed
             border += spec.padding[0]

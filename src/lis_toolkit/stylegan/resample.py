@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def design_filter(taps: int, cutoff: float, width: float, rate: float, *, radial: bool = False) -> Tensor | None:
+def design_filter(
+    taps: int, cutoff: float, width: float, rate: float, *, radial: bool = False
+) -> Tensor | None:
     """Design the Kaiser-windowed low-pass filter of a synthesis layer (StyleGAN3, appendix C).
 
     Parameters
@@ -38,7 +40,8 @@ def design_filter(taps: int, cutoff: float, width: float, rate: float, *, radial
     radius = np.hypot(*np.meshgrid(position, position))
     with np.errstate(invalid="ignore", divide="ignore"):
         response = j1(2 * np.pi * cutoff * radius) / (np.pi * radius)
-    response[radius == 0] = cutoff  # the limit of j1(2 pi c r) / (pi r); reached with an odd number of taps only
+    # The limit of j1(2 pi c r) / (pi r); reached with an odd number of taps only.
+    response[radius == 0] = cutoff
     window = kaiser(taps, kaiser_beta(kaiser_atten(taps, width / (rate / 2))))
     response = response * np.outer(window, window)
     return torch.as_tensor(response / response.sum(), dtype=torch.float32)
@@ -75,7 +78,8 @@ def separable(x: Tensor, matrix: Tensor) -> Tensor:
     matrix = matrix.to(x.dtype)
     n, channels, height, width = x.shape
     size = len(matrix)
-    x = x.permute(0, 2, 3, 1).reshape(n, height, width * channels)  # a view where x is in channels-last layout
+    # A view where x is in channels-last layout.
+    x = x.permute(0, 2, 3, 1).reshape(n, height, width * channels)
     x = torch.matmul(matrix, x).view(n * size, width, channels)  # every row of the result first
     return torch.matmul(matrix, x).view(n, size, size, channels).permute(0, 3, 1, 2)
 

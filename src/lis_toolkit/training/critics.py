@@ -42,7 +42,8 @@ class PixelCritic(nn.Module):
 
     def __init__(self, channels: int, size: int, num_classes: int, width: int = 32):
         super().__init__()
-        self.stem = spectral_norm(nn.Conv2d(channels, width, 4, stride=2, padding=1))  # half the size at once: cheap
+        # Half the size at once: cheap.
+        self.stem = spectral_norm(nn.Conv2d(channels, width, 4, stride=2, padding=1))
         size //= 2
         self.blocks = nn.ModuleList()
         while size > 4:
@@ -62,7 +63,8 @@ class PixelCritic(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Score every image."""
         h = self.stem(x)
-        for main, skip in self.blocks:  # type: ignore[misc]
+        for block in self.blocks:
+            main, skip = block.children()
             h = F.avg_pool2d(main(h) + skip(h), 2)
         h = F.leaky_relu(h, 0.2).mean(dim=(2, 3))  # [N, width]
         return self.score(h)[:, 0] + (h * self.embed(labels).to(h.dtype)).sum(dim=1)
@@ -71,7 +73,9 @@ class PixelCritic(nn.Module):
 class Critic(nn.Module):
     """Heads on every scale of a frozen feature function, and the pixel critic; returns one score tensor per part."""
 
-    def __init__(self, features: FeatureFunction, channels: int, size: int, num_classes: int, device: torch.device):
+    def __init__(
+        self, features: FeatureFunction, channels: int, size: int, num_classes: int, device: torch.device
+    ):
         super().__init__()
         self.features = features
         with torch.no_grad():

@@ -7,8 +7,8 @@ photographs from an encoder's latents, while the mapping learns, against a criti
 encoder does. Then critics of images join, on reconstructions and on samples alike (projected GAN, Sauer et al. 2021);
 the reconstruction loss stays on, which keeps every kind of photograph covered.
 
-Interrupted runs go on from `--checkpoint`: every step draws from its own seed, so a resumed run sees what an undisturbed
-one would have seen.
+Interrupted runs go on from `--checkpoint`: every step draws from its own seed, so a resumed run sees what an
+undisturbed one would have seen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..datasets import Photographs, load_fashion
@@ -107,7 +107,9 @@ class GeneratorTrainer:
         bfloat16: bool | None = None,
     ):
         if len(photographs.classes) != config.c_dim:
-            raise LisError(f"{len(photographs.classes)} classes of photographs, but the generator has {config.c_dim}")
+            raise LisError(
+                f"{len(photographs.classes)} classes of photographs, but the generator has {config.c_dim}"
+            )
         self.device = torch.device(device)
         self.settings, self.step = settings, 0
         self.half = self.device.type != "cpu" if bfloat16 is None else bfloat16
@@ -129,7 +131,8 @@ class GeneratorTrainer:
             "latent_critic": (self.latent_critic, settings.lr_latent_critic, (0.0, 0.99)),
         }
         self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), lr, betas) for name, (module, lr, betas) in groups.items()
+            name: torch.optim.Adam(module.parameters(), lr, betas)
+            for name, (module, lr, betas) in groups.items()
         }
         self.full_rates = {name: lr for name, (_, lr, _) in groups.items()}
         self.modules = {
@@ -193,21 +196,25 @@ class GeneratorTrainer:
         losses["latent critic"] = self.latent_critic.loss(w_real, w_fake, real_labels, labels, gamma=0.1)
         self._update("latent_critic", losses["latent critic"])
 
-        w, all_labels = (torch.cat([w_real, w_fake]), torch.cat([real_labels, labels])) if self.adversarial else (w_real, real_labels)
+        w, all_labels = w_real, real_labels
+        if self.adversarial:
+            w, all_labels = torch.cat([w_real, w_fake]), torch.cat([real_labels, labels])
         images = model.synthesis(model.broadcast(w), torch.bfloat16 if self.half else None)
         losses["reconstruction"] = self._feature_loss(images[:n], real)
         losses["latent"] = F.softplus(-self.latent_critic(w_fake, labels)).mean()
         if self.adversarial:
             losses |= self._criticise(real, real_labels, images, all_labels)
-        weights = {"latent": settings.latent, "adversarial": settings.adversarial, "guidance": settings.guidance}
-        weights["reconstruction"] = settings.reconstruction
+        names = ("latent", "adversarial", "guidance", "reconstruction")
+        weights = {name: getattr(settings, name) for name in names}
         total = torch.stack([weights[name] * losses[name] for name in weights if name in losses]).sum()
         self._update("synthesis", total, "mapping", "encoder")
         self._follow()
         self.step += 1
         return {name: value.detach() for name, value in losses.items()}
 
-    def _criticise(self, real: Tensor, real_labels: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _criticise(
+        self, real: Tensor, real_labels: Tensor, images: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
         """Take a step of the image critics (hinge), then give the generator's losses under them.
 
         `images` [2 N, ...] are N reconstructions and N samples; the critics learn from every second of them, so that
@@ -235,7 +242,8 @@ class GeneratorTrainer:
         """Move the running average towards the present weights; its half-life grows with the run at first."""
         seen = (self.step + 1) * self.settings.batch_size
         keep = 0.5 ** (self.settings.batch_size / min(self.settings.ema_images, seen * 0.05))
-        averaged, present = list(self.average.parameters()), list(self.generator.parameters())
+        averaged: list[Tensor] = list(self.average.parameters())
+        present: list[Tensor] = list(self.generator.parameters())
         torch._foreach_lerp_(averaged, present, 1 - keep)
         for old, new in zip(self._layers(self.average), self._layers(self.generator), strict=True):
             old.magnitude_ema.copy_(new.magnitude_ema)
@@ -251,7 +259,9 @@ class GeneratorTrainer:
             tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
         for name, optimizer in self.optimizers.items():
             for index, slots in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer/{name}/{index}/{slot}": torch.as_tensor(v) for slot, v in slots.items()}
+                tensors |= {
+                    f"optimizer/{name}/{index}/{slot}": torch.as_tensor(v) for slot, v in slots.items()
+                }
         settings = asdict(self.settings)
         save_tensors(path, tensors, {"step": self.step, "settings": settings, "provenance": provenance()})
 
@@ -269,7 +279,9 @@ class GeneratorTrainer:
             raise LisError(f"{path} belongs to a run with other settings ({'; '.join(changed)}); use those")
 
         def under(prefix: str) -> dict[str, Tensor]:
-            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            return {
+                key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+            }
 
         for name, module in self.modules.items():
             try:
@@ -287,13 +299,19 @@ class GeneratorTrainer:
     def run(self, checkpoint: str | Path | None = None, every: int = 500, progress: bool = True) -> Generator:
         """Train to the end, with checkpoints, and give the averaged generator with its mean latents set."""
         with tqdm(
-            total=self.settings.steps, initial=self.step, disable=not progress, mininterval=5, desc="generator"
+            total=self.settings.steps,
+            initial=self.step,
+            disable=not progress,
+            mininterval=5,
+            desc="generator",
         ) as bar:
             while self.step < self.settings.steps:
                 losses = self.train_step()
                 bar.update()
                 if self.step % 100 == 0:
-                    bar.set_postfix({name: f"{float(value):.3f}" for name, value in losses.items()}, refresh=False)
+                    bar.set_postfix(
+                        {name: f"{float(value):.3f}" for name, value in losses.items()}, refresh=False
+                    )
                     if not all(torch.isfinite(value) for value in losses.values()):
                         raise LisError(f"training diverged at step {self.step}: lower the step sizes")
                 if checkpoint and self.step % every == 0:
@@ -306,11 +324,15 @@ class GeneratorTrainer:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train the bundled generator on Fashion-MNIST's 60,000 training photographs."""
-    parser = argparse.ArgumentParser(prog="python -m lis_toolkit.training.generator", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lis_toolkit.training.generator", description=main.__doc__
+    )
     parser.add_argument("--out", required=True, help="safetensors file to write")
     parser.add_argument("--data", help="folder with Fashion-MNIST's IDX files (default: Debian's package)")
     parser.add_argument("--device", help="default: an accelerator if there is one, else the CPU")
-    parser.add_argument("--bfloat16", action="store_true", default=None, help="on a CPU that has it (others: always)")
+    parser.add_argument(
+        "--bfloat16", action="store_true", default=None, help="on a CPU that has it (others: always)"
+    )
     parser.add_argument("--checkpoint", help="file for the run's state; an interrupted run goes on from it")
     parser.add_argument("--critic-epochs", type=int, default=5)
     for field in fields(GeneratorSettings):
@@ -321,7 +343,9 @@ def main(arguments: list[str] | None = None) -> None:
     device, half = choose_device(given["device"]), given["bfloat16"]
     torch.set_float32_matmul_precision("high")
     photographs = load_fashion("train", given["data"])
-    feature_net = train_critic_features(photographs, settings.seed, given["critic_epochs"], device, bfloat16=half)
+    feature_net = train_critic_features(
+        photographs, settings.seed, given["critic_epochs"], device, bfloat16=half
+    )
     trainer = GeneratorTrainer(FASHION_CONFIG, settings, photographs, feature_net, device, half)
     if given["checkpoint"] and Path(given["checkpoint"]).exists():
         trainer.resume(given["checkpoint"])

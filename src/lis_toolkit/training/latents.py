@@ -16,17 +16,28 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, size: int, num_classes: int, w_dim: int, widths: tuple[int, ...] = (32, 64, 128, 192)
+        self,
+        channels: int,
+        size: int,
+        num_classes: int,
+        w_dim: int,
+        widths: tuple[int, ...] = (32, 64, 128, 192),
     ):
         super().__init__()
         layers: list[nn.Module] = []
         for i, width in enumerate(widths):
             stride = 1 if i == 0 else 2
-            layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(channels, width, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.LeakyReLU(0.2),
+            ]
             channels, size = width, size // stride
         self.body = nn.Sequential(*layers)
         self.embed = nn.Embedding(num_classes, 32)
-        self.fc = nn.Sequential(nn.Linear(channels * size * size + 32, 256), nn.LeakyReLU(0.2), nn.Linear(256, w_dim))
+        self.fc = nn.Sequential(
+            nn.Linear(channels * size * size + 32, 256), nn.LeakyReLU(0.2), nn.Linear(256, w_dim)
+        )
         self.scale = nn.BatchNorm1d(w_dim, affine=False)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -54,7 +65,9 @@ class LatentCritic(nn.Module):
         scores: Tensor = self.score(h)[:, 0] + (h * self.embed(labels)).sum(dim=1)
         return scores
 
-    def loss(self, real: Tensor, fake: Tensor, real_labels: Tensor, fake_labels: Tensor, gamma: float) -> Tensor:
+    def loss(
+        self, real: Tensor, fake: Tensor, real_labels: Tensor, fake_labels: Tensor, gamma: float
+    ) -> Tensor:
         """Logistic loss with the R1 gradient penalty on the encoder's latents (Mescheder et al. 2018)."""
         real = real.detach().requires_grad_()
         real_scores = self(real, real_labels)

@@ -1,6 +1,6 @@
 """Measure a generator with the judge, and write what was measured beside its weights.
 
-    python -m lis_toolkit.training.model_card --generator fashion-generator.safetensors --judge fashion-judge.safetensors
+Run as ``python -m lis_toolkit.training.model_card --generator generator.safetensors --judge judge.safetensors``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..stylegan import Generator, load_generator
 from .classifier import choose_device
 
 BATCH = 500
+QUANTILES = (0.001, 0.01, 0.1, 0.5)  # of the distance to the nearest training image
 
 
 @torch.no_grad()
@@ -80,11 +81,12 @@ def measure_generator(
     }
     flat_train = train.images.flatten(1).to(device)
     pixels = flat_train.shape[1] ** 0.5
-    quantiles = torch.tensor([0.001, 0.01, 0.1, 0.5], device=device)
+    quantiles = torch.tensor(QUANTILES, device=device)
 
     def nearest(images: Tensor) -> dict[str, float]:
         distance = nearest_distances(images.flatten(1).to(device), flat_train)[0][:, 0] / pixels
-        return {f"{float(q):g}": round(float(v), 5) for q, v in zip(quantiles, distance.quantile(quantiles), strict=True)}
+        values = distance.quantile(quantiles).tolist()
+        return {f"{q:g}": round(v, 5) for q, v in zip(QUANTILES, values, strict=True)}
 
     figures["nearest_training_image_rms"] = {"test_photographs": nearest(test.images)}
     for psi in (1.0, 0.7):
@@ -105,7 +107,9 @@ def measure_generator(
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure a generator and print (or write) the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m lis_toolkit.training.model_card", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lis_toolkit.training.model_card", description=main.__doc__
+    )
     parser.add_argument("--generator", default="fashion")
     parser.add_argument("--judge", default="fashion-judge")
     parser.add_argument("--data", help="folder with Fashion-MNIST's IDX files (default: Debian's package)")
