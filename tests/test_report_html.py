@@ -229,6 +229,8 @@ def test_what_could_not_be_measured_is_not_trusted():
     metrics["link"].update(r2=None, r2_within=None, shared_order={"correlation": None, "p_value": None})
     found = by_topic(metrics)
     assert found["the link"].level == "no" and found["shared order"].level == "no"
+    metrics["link"]["r2"] = -0.4
+    assert by_topic(metrics)["the link"].text.startswith("It explains none of the variance")
 
 
 def test_one_weak_class_lowers_a_good_average():

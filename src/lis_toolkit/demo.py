@@ -68,9 +68,13 @@ class Clock:
     progress: bool
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __enter__(self) -> Clock:
         self.bar = tqdm(total=len(STAGES), disable=not self.progress, unit="stage", leave=False)
         self.start = time.perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -127,12 +131,8 @@ def run_demo(
     >>> result = run_demo("demo", per_class=50)
     >>> result.metrics["link"]["r2"]
     """
-    clock = Clock(progress)
-    try:
-        with output_folder(out) as folder, torch.no_grad():
-            metrics = _run(folder, generator, classifier, per_class, seed, device, clock)
-    finally:
-        clock.bar.close()
+    with output_folder(out) as folder, Clock(progress) as clock, torch.no_grad():
+        metrics = _run(folder, generator, classifier, per_class, seed, device, clock)
     return DemoResult(Path(out), metrics)
 
 

@@ -83,6 +83,11 @@ def measured(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
+def _share(r2: float) -> str:
+    """Say an R2; one below 0, worse than the mean, is nothing explained."""
+    return "none" if r2 <= 0 else f"{r2:.0%}"
+
+
 def _about_r2(link: Mapping[str, Any]) -> Finding:
     r2, within = measured(link["r2"]), measured(link["r2_within"])
     level = grade(r2, "r2")
@@ -92,8 +97,8 @@ def _about_r2(link: Mapping[str, Any]) -> Finding:
         "no": "Too little can be read from the classifier linearly; pictures are mostly averages.",
     }[level]
     text = (
-        f"It explains {r2:.0%} of the variance of latents it was not fitted on, and {within:.0%} of that "
-        f"within a class. {meaning}"
+        f"It explains {_share(r2)} of the variance of latents it was not fitted on, and {_share(within)} of that within "
+        f"a class. {meaning}"
     )
     if level == "good" and grade(within, "r2") != "good":
         level = "care"
