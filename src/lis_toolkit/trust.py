@@ -97,8 +97,8 @@ def _about_r2(link: Mapping[str, Any]) -> Finding:
         "no": "Too little can be read from the classifier linearly; pictures are mostly averages.",
     }[level]
     text = (
-        f"It explains {_share(r2)} of the variance of latents it was not fitted on, and {_share(within)} of that within "
-        f"a class. {meaning}"
+        f"It explains {_share(r2)} of the variance of latents it was not fitted on, and {_share(within)} of that "
+        f"within a class. {meaning}"
     )
     if level == "good" and grade(within, "r2") != "good":
         level = "care"
