@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .picture import Picture
+from .unit_explorer import UnitExplorer
+
+__all__ = ["Picture", "UnitExplorer"]
