@@ -280,7 +280,7 @@ def fit_link(
 
     Examples
     --------
-    >>> train, held_out = pairs.split(0.8, seed=0)
+    >>> train, held_out = pairs.split(0.2, seed=0)
     >>> link = fit_link(train, method="ridge")
     """
     options = Options(

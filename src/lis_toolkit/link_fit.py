@@ -45,16 +45,24 @@ class Options:
             if value is not None and not (_real(value) and value >= 0):
                 raise LisError(f"a penalty is {value!r}, a finite number of at least 0 was expected.")
         if self.penalties is not None and not self.penalties:
-            raise LisError("penalties is empty, at least one was expected: leave it out for the default ones.")
+            raise LisError(
+                "penalties is empty, at least one was expected: leave it out for the default ones."
+            )
         if self.penalty is not None and self.penalties is not None:
-            raise LisError("penalty and penalties are both given: give one penalty, or several to choose from.")
+            raise LisError(
+                "penalty and penalties are both given: give one penalty, or several to choose from."
+            )
         if self.method == "ols" and (self.penalty or self.penalties):
             raise LisError("method 'ols' has no penalty: use method='ridge', or leave the penalty out.")
         if self.method == "reduced_rank" and self.penalties is not None:
-            raise LisError("method 'reduced_rank' takes one penalty: give penalty=, its rank is what is chosen.")
+            raise LisError(
+                "method 'reduced_rank' takes one penalty: give penalty=, its rank is what is chosen."
+            )
         if self.rank is not None and self.method != "reduced_rank":
             raise LisError(f"rank is {self.rank}, but method is {self.method!r}: use method='reduced_rank'.")
-        if self.rank is not None and (isinstance(self.rank, bool) or int(self.rank) != self.rank or self.rank < 1):
+        if self.rank is not None and (
+            isinstance(self.rank, bool) or int(self.rank) != self.rank or self.rank < 1
+        ):
             raise LisError(f"rank is {self.rank!r}, a whole number of at least 1 was expected.")
         if not (_real(self.l1_ratio) and 0 < self.l1_ratio <= 1):
             raise LisError(f"l1_ratio is {self.l1_ratio!r}, it must lie in (0, 1]: for 0 use method='ridge'.")
@@ -85,6 +93,8 @@ class Gathered:
     """What one pass over the pairs leaves."""
 
     moments: Moments  # of all rows
+    r_squares: Tensor  # [R]
+    in_range: bool
     train: Moments | None  # of the rows not held out, where something is chosen on held-out rows
     held: Moments | None
     r: Tensor  # [M, R] rows for leave-one-out
@@ -119,7 +129,9 @@ def batches_of(pairs: Any) -> tuple[Iterable[tuple[Tensor, Tensor]], bool]:
 def _checked(batches: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
     for index, batch in enumerate(batches):
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise LisError(f"batch {index} of the pairs is {type(batch).__name__}, a tuple (r, w) was expected.")
+            raise LisError(
+                f"batch {index} of the pairs is {type(batch).__name__}, a tuple (r, w) was expected."
+            )
         check_rows(*batch)
         yield batch[0].detach(), batch[1].detach()
 
@@ -153,7 +165,7 @@ def gather(batches: Iterable[Any], options: Options, precision: Precision) -> Ga
         if count:
             # the rows of the smallest keys so far: an even draw without knowing how many rows will come
             joint = np.concatenate([kept_keys, keys])
-            chosen = np.sort(np.argpartition(joint, count)[:count]) if len(joint) > count else np.arange(len(joint))
+            chosen = np.sort(np.argsort(joint, kind="stable")[:count])
             old, new = chosen[chosen < len(kept_keys)], chosen[chosen >= len(kept_keys)] - len(kept_keys)
             r_kept, w_kept = (
                 torch.cat([kept[old].to(x.dtype), x[new].cpu()]) for kept, x in ((r_kept, r), (w_kept, w))
@@ -165,7 +177,10 @@ def gather(batches: Iterable[Any], options: Options, precision: Precision) -> Ga
     if moments is None or moments.rows < 2:
         rows = 0 if moments is None else moments.rows
         raise LisError(f"there are {rows} pairs, at least 2 are needed for a link: collect more.")
-    return Gathered(moments, train, held, r_kept, w_kept, torch.cat(marks).sort().values)
+    squares = moments.r_squares.cpu().clone()
+    return Gathered(
+        moments, squares, moments.in_range, train, held, r_kept, w_kept, torch.cat(marks).sort().values
+    )
 
 
 def choose_rows(options: Options, num_inputs: int, num_outputs: int) -> int:
@@ -198,28 +213,28 @@ def solve(seen: Gathered, options: Options) -> Solution:
         return _reduced_rank(seen, options)
     if options.needs_rows:
         return _ridge_chosen(seen, options)
-    return _shifted(seen.moments, options.penalty or 0.0, options.standardise or options.method == "ols", options)
+    return _shifted(seen.moments, options.penalty or 0.0, options, take=True)
 
 
-def _shifted(moments: Moments, penalty: float, standardise: bool, options: Options) -> Solution:
+def _shifted(moments: Moments, penalty: float, options: Options, take: bool = False) -> Solution:
     """Ridge with one penalty, or least squares where it is zero."""
-    normal = Normal.of(moments, standardise)
+    normal = Normal.of(moments, options.standardise or options.method == "ols", take=take)
     named = penalty if options.method != "ols" else None
     if penalty > 0 or moments.rows > len(normal.active):
         b, rcond = solvers.solve_shifted(normal, penalty)
-        if b is not None and rcond > 10 * solvers.RANK_CUTOFF:
-            return Solution(normal, b, normal.cross - penalty * b, named, condition=1 / rcond)
-    normal = Normal.of(moments, True)
+        if b is not None:
+            gram_b = normal.cross - penalty * b if penalty else normal.cross
+            return Solution(normal, b, gram_b, named, condition=1 / rcond)
     b, rank = solvers.minimum_norm(normal)
     note = (
-        f"the {len(normal.active)} units that vary span only {rank} dimensions over {moments.rows} pairs: "
-        "of all least squares solutions the smallest (in standardised units) was taken. Ridge may generalise better."
+        f"the {len(normal.active)} units that vary span only {rank} dimensions over {moments.rows} pairs: of all "
+        "least squares solutions the smallest was taken. Ridge may generalise better."
     )
     return Solution(normal, b, normal.cross, named, notes=(note,) if rank < len(normal.active) else ())
 
 
 def _ridge_chosen(seen: Gathered, options: Options) -> Solution:
-    normal = Normal.of(seen.moments, options.standardise)
+    normal = Normal.of(seen.moments, options.standardise, take=True)
     penalties = options.penalties or np.logspace(-6, 3, 20).tolist()
     if not len(normal.active):
         return Solution(normal, normal.cross, normal.cross, max(penalties))
@@ -227,10 +242,14 @@ def _ridge_chosen(seen: Gathered, options: Options) -> Solution:
         # the same range relative to the units' mean variance
         penalties = [p * float(normal.gram.diagonal().mean()) for p in penalties]
     x, y = normal.rows_of(seen.r, seen.w)
-    b, penalty, curve, condition = solvers.ridge_leave_one_out(normal, x, y, penalties)
+    b, penalty, curve, condition = solvers.ridge_leave_one_out(
+        normal, x, y, penalties, seen.moments.precision
+    )
     notes = []
     if len(penalties) > 1 and penalty == max(penalties):
-        notes.append(f"the largest penalty, {penalty:g}, was best: r may tell nothing of w, or larger ones are due.")
+        notes.append(
+            f"the largest penalty, {penalty:g}, was best: r may tell nothing of w, or larger ones are due."
+        )
     return Solution(normal, b, normal.cross - penalty * b, penalty, curve=curve, condition=condition,
                     notes=tuple(notes))  # fmt: skip
 
@@ -273,13 +292,15 @@ def _elastic_net(seen: Gathered, options: Options) -> Solution:
         penalty, curve = _choice("penalty", penalties, errors, held_moments)
     b, converged = solvers.elastic_net(normal, float(penalty), options.l1_ratio)  # type: ignore[arg-type]
     if not converged:
-        notes.append("elastic net stopped before its optimality conditions held to 1e-7: give a larger penalty.")
+        notes.append(
+            "elastic net stopped before its optimality conditions held to 1e-7: give a larger penalty."
+        )
     return Solution(normal, b, None, penalty, curve=curve, notes=tuple(notes))
 
 
 def _reduced_rank(seen: Gathered, options: Options) -> Solution:
     penalty = options.penalty or 0.0
-    full = _shifted(seen.moments, penalty, options.standardise, options)
+    full = _shifted(seen.moments, penalty, options)
     limit = min(full.b.shape)
     rank, curve = options.rank, None
     if rank is not None and rank > limit:
@@ -293,14 +314,14 @@ def _reduced_rank(seen: Gathered, options: Options) -> Solution:
         rank, curve = _choice("rank", list(range(1, len(errors) + 1)), errors, held_moments)
     basis = solvers.reduced_rank_basis(full.normal, full.b)[:, :rank]  # [W, k]
     b = full.b @ basis @ basis.T
-    normal = Normal.of(seen.moments, like=full.normal).whole()  # the factor took the place of the other's gram
+    normal = Normal.of(seen.moments, like=full.normal).whole()  # the other's gram is used up
     return Solution(normal, b, None, penalty, rank, curve, notes=full.notes)
 
 
 def _shifted_like(moments: Moments | None, penalty: float, fit: Normal, options: Options) -> Tensor:
     """Coefficients as `_shifted`, in the scale of `fit`."""
     assert moments is not None
-    solution = _shifted(moments, penalty, options.standardise, options)
+    solution = _shifted(moments, penalty, options)
     return solution.b / solution.normal.scale[:, None] * fit.scale[:, None]
 
 
@@ -313,7 +334,7 @@ def fit(pairs: Any, options: Options) -> tuple[dict[str, Tensor], dict[str, Any]
         if len(r) * float(r.shape[1]) * (r.shape[1] + w.shape[1]) > LARGE:
             precision = "float32"
     seen = gather(batches, options, precision)
-    trusted = precision == "float64" or seen.moments.in_range
+    trusted = precision == "float64" or seen.in_range
     solution = solve(seen, options) if trusted else None
     if precision == "float32" and solution is not None:
         trusted = solution.condition is not None and solution.condition <= TRUSTED_CONDITION
@@ -326,7 +347,9 @@ def fit(pairs: Any, options: Options) -> tuple[dict[str, Tensor], dict[str, Any]
         raise LisError("products of r or w leave the range of float32: use precision='float64'.")
     notes = solution.notes
     if not trusted and precision == "float32":
-        notes += ("float32 products of units that are nearly dependent: coefficients may have few right digits.",)
+        notes += (
+            "float32 products of units that are nearly dependent: coefficients may have few right digits.",
+        )
     return _described(seen, solution, notes, precision)
 
 
@@ -336,11 +359,13 @@ def _described(
     moments, normal, b = seen.moments, solution.normal, solution.b
     gram_b = normal.gram @ b if solution.gram_b is None else solution.gram_b
     spread = moments.w_squares.cpu() / moments.rows  # [W]
-    explained = (b * (2 * normal.cross - gram_b)).sum(0)  # [W]
+    explained = 2 * torch.einsum("rw,rw->w", b, normal.cross) - torch.einsum("rw,rw->w", b, gram_b)  # [W]
     r_mean, w_mean = moments.r_mean.cpu(), moments.w_mean.cpu()
     a = normal.coefficients(b, moments.num_inputs)  # [W, R]
     if not bool(torch.isfinite(a).all()):
-        raise LisError("the fit gave coefficients that are not finite: use precision='float64' or a larger penalty.")
+        raise LisError(
+            "the fit gave coefficients that are not finite: use precision='float64' or a larger penalty."
+        )
     total = float(spread.sum())
     if solution.curve is not None:
         outputs = moments.num_outputs
@@ -351,7 +376,7 @@ def _described(
         "A": a.float(),
         "b": (w_mean - a @ r_mean).float(),
         "unit_mean": r_mean.float(),
-        "unit_std": (moments.r_squares.cpu() / moments.rows).sqrt().float(),
+        "unit_std": (seen.r_squares / moments.rows).sqrt().float(),
         "unit_min": moments.r_min.cpu().float(),
         "unit_max": moments.r_max.cpu().float(),
         "w_mean": w_mean.float(),

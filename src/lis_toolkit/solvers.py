@@ -30,38 +30,36 @@ class Normal:
     rows: int
 
     @classmethod
-    def of(cls, moments: Moments, standardise: bool = True, like: Normal | None = None) -> Normal:
-        """Normal equations of the moments, units divided by their standard deviation (or left as they are).
+    def of(
+        cls, moments: Moments, standardise: bool = True, like: Normal | None = None, take: bool = False
+    ) -> Normal:
+        """Form the normal equations of moments, units divided by their standard deviation (or left as they are).
 
-        With `like`, its units and its scale are taken instead.
+        With `like`, its units and its scale are taken instead. With `take`, the moments' memory is used up.
         """
         active = (~moments.constant).nonzero()[:, 0].cpu() if like is None else like.active
-        every = len(active) == moments.num_inputs
-        upper, cross = moments.upper.cpu(), moments.cross.cpu()
-        gram = upper.clone(memory_format=torch.contiguous_format) if every else upper[active][:, active]
-        cross = cross.clone(memory_format=torch.contiguous_format) if every else cross[active]
-        gram /= moments.rows
+        upper, cross = (x.cpu() for x in (moments.take() if take else (moments.upper, moments.cross)))
+        if len(active) < moments.num_inputs:
+            upper, cross = upper[active][:, active], cross[active]
+        elif not take:
+            upper, cross = upper.clone(), cross.clone()
+        upper /= moments.rows
         cross /= moments.rows
         if like is not None:
             scale = like.scale
         elif standardise:
-            scale = gram.diagonal().sqrt()
+            scale = upper.diagonal().sqrt()
         else:
             scale = torch.ones(len(active), dtype=torch.float64)
-        gram /= scale
-        gram /= scale[:, None]
+        upper /= scale
+        upper /= scale[:, None]
         cross /= scale[:, None]
-        return cls(
-            gram, cross, scale, active, moments.r_mean.cpu()[active], moments.w_mean.cpu(), moments.rows
-        )
+        mean = moments.r_mean.cpu()[active]
+        return cls(upper, cross, scale, active, mean, moments.w_mean.cpu(), moments.rows)
 
     def whole(self) -> Normal:
-        """Fill in the lower triangle of gram, in place; returns itself."""
-        for start in range(0, len(self.gram), 256):
-            stop = min(start + 256, len(self.gram))
-            block = self.gram[start:stop, start:stop].triu()
-            self.gram[start:stop, start:stop] = block + block.T - torch.diag(block.diagonal())
-            self.gram[stop:, start:stop] = self.gram[start:stop, stop:].T
+        """Fill in the lower triangle of gram from the upper, in place; returns itself."""
+        _mirror(self.gram)
         return self
 
     def rows_of(self, r: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,39 +68,47 @@ class Normal:
         return x, w.double() - self.w_mean
 
     def coefficients(self, b: Tensor, num_inputs: int) -> Tensor:
-        """The link's A [W, R] on plain units, zero for constant ones."""
+        """Return the link's A [W, R] on plain units, zero for constant ones."""
         a = torch.zeros(b.shape[1], num_inputs, dtype=torch.float64)
         a[:, self.active] = (b / self.scale[:, None]).T
         return a
 
 
-def _one_norm(upper: Tensor) -> float:
-    """Largest absolute column sum of a symmetric matrix of which the upper triangle is given."""
-    sums = torch.zeros(len(upper), dtype=upper.dtype)
-    for start in range(0, len(upper), 256):  # in panels, to keep memory low
-        part = upper[start : start + 256].abs().triu(start)
-        sums += part.sum(0)
-        part[:, start : start + 256].fill_diagonal_(0.0)
-        sums[start : start + 256] += part.sum(1)
-    return float(sums.max())
+def _mirror(square: Tensor, panel: int = 256) -> None:
+    """Copy the upper triangle of a square matrix to the lower one, in place and in panels to keep memory low."""
+    for start in range(0, len(square), panel):
+        stop = min(start + panel, len(square))
+        block = square[start:stop, start:stop].triu()
+        square[start:stop, start:stop] = block + block.triu(1).T
+        square[stop:, start:stop] = square[start:stop, stop:].T
+
+
+def _one_norm(square: Tensor) -> float:
+    """Largest absolute column sum of a symmetric matrix."""
+    return max(float(part.abs().sum(1).max()) for part in square.split(256))
 
 
 def solve_shifted(normal: Normal, penalty: float = 0.0) -> tuple[Tensor | None, float]:
     """Solve (gram + penalty) B = cross by Cholesky: B [R', W] and the reciprocal condition number.
 
-    B is None when the matrix is not positive definite to rounding. Overwrites `normal.gram`.
+    `normal.gram` is used up; but when it is too near to singular, B is None and it stays, whole.
     """
     from scipy.linalg import lapack
 
     if len(normal.active) == 0:
         return normal.cross.clone(), 1.0
-    normal.gram.diagonal().add_(penalty)
-    norm = _one_norm(normal.gram)
-    # row-major upper triangle = column-major lower one; the factor takes the place of the matrix
-    factor, info = lapack.dpotrf(normal.gram.numpy().T, lower=1, overwrite_a=1, clean=0)
-    if info != 0:
-        return None, 0.0
-    rcond, _ = lapack.dpocon(factor, norm, uplo="L")
+    gram = normal.whole().gram
+    diagonal = gram.diagonal().clone()
+    gram.diagonal().add_(penalty)
+    norm = _one_norm(gram)
+    # LAPACK's lower triangle is our upper one (it counts by columns): the factor goes there, the lower one stays
+    factor, info = lapack.dpotrf(gram.numpy().T, lower=1, overwrite_a=1, clean=0)
+    rcond = lapack.dpocon(factor, norm, uplo="L")[0] if info == 0 else 0.0
+    if rcond < 10 * RANK_CUTOFF:
+        gram.diagonal().copy_(diagonal)
+        _mirror(gram.T)
+        return None, float(rcond)
+    normal.gram = torch.empty(0, 0)
     solution, _ = lapack.dpotrs(factor, np.array(normal.cross.numpy(), order="F"), lower=1, overwrite_b=1)
     return torch.from_numpy(solution), float(rcond)
 
@@ -121,75 +127,76 @@ class Tridiagonal:
     For any penalty p, (gram + p)^-1 c = Q (T + p)^-1 Q^T c, and a tridiagonal solve costs next to nothing.
     """
 
-    def __init__(self, normal: Normal) -> None:
-        from scipy.linalg import lapack
+    def __init__(self, normal: Normal, precision: str = "float64") -> None:
+        from scipy.linalg import get_lapack_funcs
 
-        self._lapack, size = lapack, len(normal.active)
-        gram = normal.gram.numpy().T
-        self._factors, self.diagonal, self.off, self._tau, info = lapack.dsytrd(
-            gram, lower=1, lwork=64 * size, overwrite_a=1
+        self.dtype = np.dtype(precision)
+        names = ("sytrd", "ormqr", "pttrf", "pttrs")
+        sytrd, self._ormqr, self._pttrf, self._pttrs = get_lapack_funcs(names, dtype=self.dtype)
+        gram = np.array(normal.gram.numpy().T, dtype=self.dtype, order="F")
+        factors, self.diagonal, self.off, self._tau, info = sytrd(
+            gram, lower=1, lwork=64 * len(gram), overwrite_a=1
         )
         if info != 0:
             raise LisError(f"the tridiagonal form of the units' Gram matrix failed (LAPACK info {info}).")
+        self._reflectors = np.asfortranarray(factors[1:, :-1])
 
     def rotate(self, c: np.ndarray, transpose: bool) -> np.ndarray:
-        """Q c, or Q^T c, for c [R', columns]."""
-        c = np.array(c, dtype=np.float64, order="F")
-        if len(c) > 1:
-            # Q leaves the first coordinate alone
-            c[1:], _, info = self._lapack.dormqr(
-                "L", "T" if transpose else "N", self._factors[1:, :-1], self._tau, c[1:], 64 * c.shape[1]
-            )
+        """Return Q c, or Q^T c, for c [R', columns]."""
+        c = np.array(c, dtype=self.dtype, order="F")
+        if len(c) > 1:  # Q leaves the first coordinate alone
+            side = "T" if transpose else "N"
+            c[1:], _, info = self._ormqr("L", side, self._reflectors, self._tau, c[1:], 64 * c.shape[1])
             assert info == 0
         return c
 
     def solve(self, c: np.ndarray, penalty: float) -> np.ndarray | None:
-        """(T + penalty)^-1 c, or None when that matrix is not positive definite."""
-        diagonal, off, info = self._lapack.dpttrf(self.diagonal + penalty, self.off)
-        if info != 0:
-            return None
-        return self._lapack.dpttrs(diagonal, off, c)[0]  # type: ignore[no-any-return]
+        """Return (T + penalty)^-1 c, or None when that matrix is not positive definite."""
+        diagonal, off, info = self._pttrf(self.diagonal + self.dtype.type(penalty), self.off)
+        return self._pttrs(diagonal, off, c)[0] if info == 0 else None
 
     def condition(self) -> float:
-        """Largest over smallest eigenvalue."""
+        """Return the largest over the smallest eigenvalue."""
         from scipy.linalg import eigvalsh_tridiagonal
 
-        values = eigvalsh_tridiagonal(self.diagonal, self.off)
-        return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
+        ends = [
+            float(eigvalsh_tridiagonal(self.diagonal, self.off, select="i", select_range=(i, i))[0])
+            for i in (0, len(self.diagonal) - 1)
+        ]
+        return ends[1] / ends[0] if ends[0] > 0 else float("inf")
 
 
 def ridge_leave_one_out(
-    normal: Normal, x: Tensor, y: Tensor, penalties: list[float]
+    normal: Normal, x: Tensor, y: Tensor, penalties: list[float], precision: str = "float64"
 ) -> tuple[Tensor, float, dict[str, Any], float]:
     """Ridge with the penalty of least leave-one-out error over rows x [M, R'] and y [M, W] of the fitted ones.
 
     The residual that row i has when it is left out is e_i / (1 - 1/N - h_i), with
     h_i = x_i^T (gram + penalty)^-1 x_i / N; this is exact, with scaling and total penalty N * penalty held.
-    Overwrites `normal.gram`. Returns B [R', W], the penalty, the curve, and the condition of gram.
+    In float32 the curve has about four digits where the condition is at most 1000; B is solved in float64.
+    Returns B [R', W], the penalty, the curve, and the condition of gram.
     """
-    form = Tridiagonal(normal)
+    form = Tridiagonal(normal, precision)
     count, width = y.shape
     rotated = form.rotate(np.concatenate([normal.cross.numpy(), x.numpy().T], axis=1), transpose=True)
     cross, points = rotated[:, :width], np.asfortranarray(rotated[:, width:])  # [R', W], [R', M]
-    # a quarter of the error's time is this product, of which three digits count
-    narrow = torch.from_numpy(cross).float() if normal.cross.numel() * count > 1e7 else torch.from_numpy(cross)
-    errors, norms = [], []
+    true = y.numpy().astype(form.dtype)
+    errors = []
     for penalty in penalties:
         solved = form.solve(points, penalty)  # [R', M]
         if solved is None:
             errors.append(np.full(count, np.inf))
-            norms.append(np.inf)
             continue
-        fitted = (torch.from_numpy(solved).T.to(narrow.dtype) @ narrow).double().numpy()  # [M, W]
-        leverage = 1 / normal.rows + np.einsum("rm,rm->m", solved, points) / normal.rows
-        left_out = (y.numpy() - fitted) / np.maximum(1 - leverage, 1e-12)[:, None]
-        errors.append((left_out**2).mean(1))
+        leverage = (1 + np.einsum("rm,rm->m", solved, points)) / normal.rows  # [M]
+        left_out = (true - solved.T @ cross) / np.maximum(1 - leverage, 1e-12)[:, None]  # [M, W]
+        errors.append((left_out**2).mean(1, dtype=np.float64))
     table = np.stack(errors)  # [penalties, M]
     mean = table.mean(1)
     best = int(np.argmin(mean))
     if not np.isfinite(mean[best]):
         raise LisError(f"none of the penalties {penalties} makes ridge solvable: give larger ones.")
-    spread = table.std(1, ddof=1) / count**0.5 if count > 1 else np.full(len(mean), np.nan)
+    with np.errstate(invalid="ignore"):
+        spread = table.std(1, ddof=1) / count**0.5 if count > 1 else np.full(len(mean), np.nan)
     curve = {
         "penalty": [float(p) for p in penalties],
         "error": mean.tolist(),  # mean squared error of a latent dimension, in units of w squared
@@ -197,12 +204,23 @@ def ridge_leave_one_out(
         "rows": count,
         "kind": "leave-one-out",
     }
-    solution = form.rotate(form.solve(cross, penalties[best]), transpose=False)  # type: ignore[arg-type]
-    return torch.from_numpy(solution), float(penalties[best]), curve, form.condition()
+    condition = form.condition()
+    if precision == "float64":
+        b = torch.from_numpy(form.rotate(form.solve(cross, penalties[best]), transpose=False))  # type: ignore[arg-type]
+    else:
+        del form
+        solved_again, _ = solve_shifted(normal, penalties[best])
+        b = torch.zeros_like(normal.cross) if solved_again is None else solved_again
+        condition = condition if solved_again is not None else float("inf")
+    return b, float(penalties[best]), curve, condition
 
 
 def elastic_net(
-    normal: Normal, penalty: float, l1_ratio: float, start: Tensor | None = None, tolerance: float = 1e-7,
+    normal: Normal,
+    penalty: float,
+    l1_ratio: float,
+    start: Tensor | None = None,
+    tolerance: float = 1e-7,
     max_steps: int = 20_000,
 ) -> tuple[Tensor, bool]:
     """Minimise tr(B'GB)/2 - tr(B'C) + penalty (l1_ratio |B|_1 + (1 - l1_ratio)/2 |B|^2): B [R', W], converged.
