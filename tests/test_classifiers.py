@@ -25,7 +25,7 @@ from lis_toolkit.training.critic_features import train_critic_features, turn_qua
 
 SMALL = {
     "plain": {"stem": 4, "stages": ((6, 2), (8, 1)), "num_classes": 3},
-    "separable": {"stem": 4, "stages": ((6, 1), (8, 1)), "units": 7, "num_classes": 3},
+    "residual": {"stem": 4, "stages": ((6, 1), (8, 1)), "units": 7, "num_classes": 3},
 }
 
 
@@ -296,7 +296,7 @@ def stripes(n, seed):
     return Photographs(images, labels, ("rows", "columns", "none"))
 
 
-@pytest.mark.parametrize(("architecture", "augment"), [("plain", "light"), ("separable", "geometric")])
+@pytest.mark.parametrize(("architecture", "augment"), [("plain", "light"), ("residual", "geometric")])
 def test_training_learns_is_reproducible_and_describes_itself(architecture, augment, tmp_path):
     settings = {
         "config": {k: v for k, v in SMALL[architecture].items() if k != "num_classes"},

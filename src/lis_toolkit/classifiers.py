@@ -71,23 +71,21 @@ class PlainNet(nn.Module):
         return F.dropout(r, self.dropout, self.training)
 
 
-class _SeparableBlock(nn.Module):
-    """Residual: depthwise 5x5, SiLU, 1x1 to twice the channels, SiLU, 1x1 back (after Sandler et al. 2018)."""
+class _ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside the identity (He et al. 2015), with SiLU."""
 
     def __init__(self, width: int, norm: bool) -> None:
         super().__init__()
-        self.depthwise = _same_conv(width, width, 5, 1, norm, groups=width)
-        self.expand = _same_conv(width, 2 * width, 1, 1, norm)
-        self.project = _same_conv(2 * width, width, 1, 1, norm)
+        self.first = _same_conv(width, width, 3, 1, norm)
+        self.second = _same_conv(width, width, 3, 1, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, width, h, w] for the same shape."""
-        y = F.silu(self.depthwise(x))
-        return x + self.project(F.silu(self.expand(y)))
+        return F.silu(x + self.second(F.silu(self.first(x))))
 
 
-class SeparableNet(nn.Module):
-    """A residual net of depthwise-separable blocks with SiLU; the judge's architecture.
+class ResidualNet(nn.Module):
+    """A residual net with SiLU, a 5x5 stem of stride 2 and a narrow last linear layer; the judge's architecture.
 
     Penultimate: global average, then a linear layer to `units` and SiLU.
     """
@@ -96,18 +94,18 @@ class SeparableNet(nn.Module):
         self,
         channels: int = 1,
         num_classes: int = 10,
-        stem: int = 32,
-        stages: Sequence[Sequence[int]] = ((64, 3), (128, 3), (224, 2)),
+        stem: int = 48,
+        stages: Sequence[Sequence[int]] = ((48, 2), (96, 2), (192, 1)),
         units: int = 192,
         norm: bool = True,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_same_conv(channels, stem, 3, 1, norm), nn.SiLU()]
+        layers: list[nn.Module] = [_same_conv(channels, stem, 5, 2, norm), nn.SiLU()]
         width = stem
-        for stage, count in stages:
-            layers.append(_same_conv(width, stage, 3, 2, norm))
-            layers += [_SeparableBlock(stage, norm) for _ in range(count)]
+        for i, (stage, count) in enumerate(stages):
+            layers += [_same_conv(width, stage, 3, 1 if i == 0 else 2, norm), nn.SiLU()]
+            layers += [_ResidualBlock(stage, norm) for _ in range(count)]
             width = stage
         self.body = nn.Sequential(*layers)
         self.neck = nn.Linear(width, units)
@@ -116,11 +114,11 @@ class SeparableNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return penultimate activations [N, R] of normalised images [N, C, H, W]."""
-        r = F.silu(self.neck(F.silu(self.body(x).mean((2, 3)))))  # [N, R]
+        r = F.silu(self.neck(self.body(x).mean((2, 3))))  # [N, R]
         return F.dropout(r, self.dropout, self.training)
 
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"plain": PlainNet, "separable": SeparableNet}
+ARCHITECTURES: dict[str, type[nn.Module]] = {"plain": PlainNet, "residual": ResidualNet}
 
 
 class Classifier(nn.Module):

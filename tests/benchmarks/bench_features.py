@@ -30,7 +30,7 @@ def classifier_of(name: str, device: str) -> tuple[Classifier, str]:
     try:
         return load_classifier(name, device), "bundled"
     except LisError:
-        network = build_network({"fashion": "plain", "fashion-judge": "separable"}[name], {"norm": False})
+        network = build_network({"fashion": "plain", "fashion-judge": "residual"}[name], {"norm": False})
         classifier = Classifier(
             network, FASHION_CLASSES, channels=1, size=(32, 32), mean=[0.2], std=[0.3], name=name
         )

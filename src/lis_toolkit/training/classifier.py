@@ -279,7 +279,7 @@ def choose_device(device: str | None) -> torch.device:
 
 RECIPES: dict[str, dict[str, Any]] = {  # of the bundled models: "fashion" and "fashion-judge"
     "plain": {"name": "fashion", "augment": "light", "seed": 0, "epochs": 40},
-    "separable": {"name": "fashion-judge", "augment": "geometric", "seed": 1000, "epochs": 40},
+    "residual": {"name": "fashion-judge", "augment": "geometric", "seed": 1000, "epochs": 40},
 }
 
 

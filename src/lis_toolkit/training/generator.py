@@ -32,7 +32,7 @@ from ..stylegan.network import SynthesisLayer
 from .classifier import choose_device
 from .critic_features import CriticFeatures, train_critic_features
 from .critics import Critic, augment
-from .latents import Encoder, LatentCritic
+from .latents import Encoder, LatentBank, LatentCritic
 
 FASHION_CONFIG = GeneratorConfig(
     z_dim=64,
@@ -44,6 +44,7 @@ FASHION_CONFIG = GeneratorConfig(
     channel_max=128,
     num_layers=6,
     embedding_dim=32,
+    mapping_layers=4,
     first_stopband=2**1.5,
     margin=2,
     lrelu_upsampling=1,
@@ -59,8 +60,9 @@ class GeneratorSettings:
     ----------
     steps : optimiser steps of the whole run; `warm_up` is the share of them without critics of images.
     batch_size : photographs per step; in the second phase as many samples are drawn.
-    lr_* : Adam step sizes of the synthesis, mapping, encoder, image critics and latent critic. That of the synthesis is
-        divided by `calm` when the second phase begins; all fall linearly to zero over the last `anneal` share.
+    latent_batch : latents per step of the critic of latents.
+    lr_* : Adam step sizes of the synthesis, mapping, encoder, image critics and latent critic. Those of synthesis
+        and mapping are divided by `calm` when the second phase begins; all fall linearly to zero over the last `anneal` share.
     noise : standard deviation of the noise on the encoder's latents, in units of theirs.
     adversarial, reconstruction, latent, guidance : weights of the losses in the second phase: critics of images,
         photographs against their reconstructions, critic of latents, and cross-entropy of samples under the frozen
@@ -70,11 +72,12 @@ class GeneratorSettings:
     steps: int = 20_000
     warm_up: float = 0.3
     batch_size: int = 32
+    latent_batch: int = 256
     lr_synthesis: float = 1e-2
-    lr_mapping: float = 0.1
+    lr_mapping: float = 1.0
     lr_encoder: float = 1e-3
     lr_critic: float = 5e-4
-    lr_latent_critic: float = 1e-3
+    lr_latent_critic: float = 2e-3
     calm: float = 4.0
     anneal: float = 0.3
     noise: float = 0.2
@@ -117,6 +120,7 @@ class GeneratorTrainer:
         self.generator = Generator(config, photographs.classes).to(self.device).train()
         size, channels, classes = config.resolution, config.img_channels, config.c_dim
         self.encoder = Encoder(channels, size, classes, config.w_dim).to(self.device)
+        self.bank = LatentBank(config.w_dim).to(self.device)
         self.latent_critic = LatentCritic(config.w_dim, classes).to(self.device)
         self.feature_net = feature_net.to(self.device).eval().requires_grad_(False)
         self.critic = Critic(self.feature_net.features, channels, size, classes, self.device)
@@ -141,6 +145,7 @@ class GeneratorTrainer:
             "encoder": self.encoder,
             "critic": self.critic,
             "latent_critic": self.latent_critic,
+            "bank": self.bank,
         }
 
     @property
@@ -153,7 +158,7 @@ class GeneratorTrainer:
         left = 1 - self.step / settings.steps
         rate = min(1.0, (self.step + 1) / 100, left / settings.anneal if settings.anneal else 1.0)
         for name, optimizer in self.optimizers.items():
-            calm = settings.calm if name == "synthesis" and self.adversarial else 1.0
+            calm = settings.calm if name in ("synthesis", "mapping") and self.adversarial else 1.0
             for group in optimizer.param_groups:
                 group["lr"] = self.full_rates[name] * rate / calm
 
@@ -192,16 +197,20 @@ class GeneratorTrainer:
         with self._autocast():
             w_real = self.encoder(real, real_labels)  # [N, W]
         w_real = w_real + settings.noise * torch.randn_like(w_real)
-        w_fake = model.mapping(torch.randn(n, model.z_dim, device=self.device), labels)
-        losses["latent critic"] = self.latent_critic.loss(w_real, w_fake, real_labels, labels, gamma=0.1)
+        self.bank.push(w_real, real_labels)
+        many_labels = torch.randint(model.c_dim, (settings.latent_batch,), device=self.device)
+        many = model.mapping(torch.randn(settings.latent_batch, model.z_dim, device=self.device), many_labels)
+        stored, stored_labels = self.bank.draw(settings.latent_batch)
+        losses["latent critic"] = self.latent_critic.loss(stored, many, stored_labels, many_labels, gamma=0.3)
         self._update("latent_critic", losses["latent critic"])
+        losses["latent"] = F.softplus(-self.latent_critic(many, many_labels)).mean()
 
         w, all_labels = w_real, real_labels
         if self.adversarial:
+            w_fake = model.mapping(torch.randn(n, model.z_dim, device=self.device), labels)
             w, all_labels = torch.cat([w_real, w_fake]), torch.cat([real_labels, labels])
         images = model.synthesis(model.broadcast(w), torch.bfloat16 if self.half else None)
         losses["reconstruction"] = self._feature_loss(images[:n], real)
-        losses["latent"] = F.softplus(-self.latent_critic(w_fake, labels)).mean()
         if self.adversarial:
             losses |= self._criticise(real, real_labels, images, all_labels)
         names = ("latent", "adversarial", "guidance", "reconstruction")

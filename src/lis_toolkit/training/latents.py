@@ -1,4 +1,4 @@
-"""The two small networks that tie the mapping to real photographs: an encoder, and a critic of latents."""
+"""What ties the mapping to real photographs: an encoder, a store of its latents, and a critic of latents."""
 
 from __future__ import annotations
 
@@ -45,6 +45,31 @@ class Encoder(nn.Module):
         h = self.body(x).flatten(1)
         w: Tensor = self.scale(self.fc(torch.cat([h, self.embed(labels).to(h.dtype)], dim=1)).float())
         return w
+
+
+class LatentBank(nn.Module):
+    """The encoder's most recent latents, so that the critic of latents can see many more than a batch of images."""
+
+    w: Tensor
+    labels: Tensor
+    pushed: Tensor
+
+    def __init__(self, w_dim: int, size: int = 8192):
+        super().__init__()
+        self.register_buffer("w", torch.zeros(size, w_dim))
+        self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("pushed", torch.zeros((), dtype=torch.int64, device="cpu"))
+
+    def push(self, w: Tensor, labels: Tensor) -> None:
+        """Store latents [N, W] and classes [N] in place of the oldest."""
+        place = (torch.arange(len(w)) + int(self.pushed)) % len(self.w)
+        self.w[place], self.labels[place] = w.detach(), labels
+        self.pushed += len(w)
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor]:
+        """Draw n latents [n, W] and their classes [n], with replacement."""
+        index = torch.randint(min(int(self.pushed), len(self.w)), (n,), device=self.w.device)
+        return self.w[index], self.labels[index]
 
 
 class LatentCritic(nn.Module):
