@@ -99,6 +99,9 @@ def save_tensors(
     own = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(own, temporary, metadata={METADATA_KEY: text})
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # safetensors gives its files to their owner alone
 
 
 def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
