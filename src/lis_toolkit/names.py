@@ -1,8 +1,10 @@
-"""Names that users type: class names and indices, with a spelling hint when they don't exist."""
+"""What users type: class names and indices, with a spelling hint when they don't exist, and numbers."""
 
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -81,6 +83,25 @@ def class_indices(
             f"class {classes[twice[0]]!r} (index {twice[0]}) is listed twice; give every class once."
         )
     return indices
+
+
+def whole_number(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Return a whole number from `least` (to `most`), or say what was given."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least or (most is not None and number > most):
+        limit = "" if most is None else f" to {most}"
+        raise LisError(f"{name} is {value!r}; a whole number from {least}{limit} was expected.")
+    return number
+
+
+def finite_number(value: Any, name: str, hint: str = "") -> float:
+    """Return a finite real number as a float, or say what was given."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise LisError(f"{name} is {value!r}; a finite number was expected{hint}.")
+    return float(value)
 
 
 def _listing(classes: Sequence[str], most: int = 12) -> str:

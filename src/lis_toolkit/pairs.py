@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from tqdm.auto import tqdm
 from .classifiers import Classifier
 from .errors import CheckpointError, LisError
 from .files import load_tensors, provenance, save_tensors
-from .names import class_indices
+from .names import class_indices, finite_number, whole_number
 from .stylegan import Generator
 
 FORMAT = "lis-pairs-1"
@@ -146,17 +144,6 @@ def check_models(generator: Generator, classifier: Classifier) -> None:
         )
 
 
-def whole_number(value: Any, name: str, least: int) -> int:
-    """Return a whole number of at least `least`, or say what was given."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least:
-        raise LisError(f"{name} is {value!r}; a whole number from {least} was expected.")
-    return number
-
-
 class _Collection:
     """What has been kept and tried so far, and every class's own stream of z."""
 
@@ -225,8 +212,7 @@ def collect_pairs(
     per_class, batch_size = whole_number(per_class, "per_class", 1), whole_number(batch_size, "batch_size", 1)
     seed = whole_number(seed, "seed", 0)
     limit = 20 * per_class + 100 if max_tries is None else whole_number(max_tries, "max_tries", 1)
-    if not isinstance(psi, (int, float)) or not math.isfinite(psi):
-        raise LisError(f"psi is {psi!r}; a finite number was expected, usually from 0 to 1.")
+    psi = finite_number(psi, "psi", ", usually from 0 to 1")
     if not generator.c_dim:
         raise LisError(f"generator {generator.name!r} has no classes; pairs are collected class by class.")
     chosen = class_indices(classes, classifier.classes, f"classifier {classifier.name!r}")
@@ -243,7 +229,7 @@ def collect_pairs(
             labels=torch.tensor([index for index, n in kept.items() for _ in range(n)], dtype=torch.int64),
             classes=classifier.classes,
             counts={index: (kept[index], collection.tried[index]) for index in chosen},
-            psi=float(psi),
+            psi=psi,
             seed=seed,
             provenance=provenance(generator=generator.name, classifier=classifier.name, **settings),
             **hashes,
@@ -275,7 +261,7 @@ def collect_pairs(
             labels = torch.tensor([index for index, n in missing.items() for _ in range(n)])
             z = torch.cat([collection.draw(index, n) for index, n in missing.items()])
             for z_part, label_part in zip(z.split(batch_size), labels.split(batch_size), strict=True):
-                bar.update(_try(generator, classifier, collection, z_part, label_part, float(psi)))
+                bar.update(_try(generator, classifier, collection, z_part, label_part, psi))
                 batches += 1
                 if checkpoint is not None and batches % SAVE_EVERY == 0:
                     gather().save(checkpoint)

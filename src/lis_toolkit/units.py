@@ -11,7 +11,8 @@ from torch import Tensor
 from .classifiers import Classifier
 from .errors import LisError
 from .link import Link
-from .pairs import check_models, whole_number
+from .names import whole_number
+from .pairs import check_models
 from .stylegan import Generator
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lis_toolkit import zoo
-from lis_toolkit.errors import CheckpointError
+from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.files import load_tensors, provenance, save_tensors
 from lis_toolkit.stylegan.generator import Generator
 from lis_toolkit.stylegan.geometry import GeneratorConfig
@@ -47,7 +47,7 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
 
     Raises
     ------
-    LisError : the name is not known.
+    LisError : the name or the device is not known.
     CheckpointError : the file is not a generator of ours, or its weights do not fit its configuration.
 
     Examples
@@ -61,14 +61,22 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
             f"{path} holds {notes.get('format', 'no format note')!r}, expected {FORMAT!r}: "
             "is it a generator written by save_generator?"
         )
-    generator = Generator(
-        GeneratorConfig.from_dict(notes["config"]), notes["classes"] or None, str(name_or_path)
-    )
+    classes = notes.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise CheckpointError(f"{path} has {classes!r} as class names, expected a list of texts")
+    try:
+        generator = Generator(
+            GeneratorConfig.from_dict(notes.get("config")), classes or None, str(name_or_path)
+        )
+    except (LisError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"{path} does not describe a generator that can be built: {error}") from error
     expected = generator.state_dict()
     for name, value in expected.items():
         if name not in state or state[name].shape != value.shape:
             has = list(state[name].shape) if name in state else "nothing"
             raise CheckpointError(f"{path}: {name} has {has}, expected {list(value.shape)}")
+        if not state[name].is_floating_point() or not torch.isfinite(state[name]).all():
+            raise CheckpointError(f"{path}: {name} holds values that are no finite floating-point numbers")
     surplus = sorted(set(state) - set(expected))
     if surplus:
         raise CheckpointError(
@@ -76,4 +84,7 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
         )
     generator.load_state_dict({name: value.float() for name, value in state.items()})
     generator.eval().requires_grad_(False)
-    return generator.to(device) if device is not None else generator
+    try:
+        return generator.to(device or "cpu")
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise LisError(f"no device {str(device)!r} here: {error}") from error

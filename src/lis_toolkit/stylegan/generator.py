@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,9 +11,15 @@ from torch import Tensor, nn
 
 from lis_toolkit.errors import LisError
 from lis_toolkit.files import sha256_tensors
-from lis_toolkit.names import class_index
+from lis_toolkit.names import class_index, finite_number, whole_number
 from lis_toolkit.stylegan.geometry import GeneratorConfig, lay_out
 from lis_toolkit.stylegan.network import MappingNetwork, SynthesisNetwork
+
+
+def _check_floating(value: object, name: str) -> None:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        given = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise LisError(f"{name} is {given}, expected a floating-point tensor")
 
 
 class Generator(nn.Module):
@@ -65,8 +70,7 @@ class Generator(nn.Module):
 
     def sample_z(self, n: int, seed: int) -> Tensor:
         """Draw n inputs [n, Z] as the published tools do, from ``numpy.random.RandomState(seed)``."""
-        if n < 1:
-            raise LisError(f"n is {n}: ask for at least one sample")
+        n, seed = whole_number(n, "n", 1), whole_number(seed, "seed", 0, 2**32 - 1)
         return torch.from_numpy(np.random.RandomState(seed).randn(n, self.z_dim)).float()
 
     def map(
@@ -88,8 +92,8 @@ class Generator(nn.Module):
         ------
         LisError : wrong width, values that are not finite, unknown classes, psi not finite.
         """
-        if not math.isfinite(psi):
-            raise LisError(f"psi is {psi}, expected a finite number, usually from 0 to 1")
+        psi = finite_number(psi, "psi", ", usually from 0 to 1")
+        _check_floating(z, "z")
         if z.ndim != 2 or z.shape[1] != self.z_dim or len(z) == 0:
             raise LisError(f"z has shape {list(z.shape)}, expected [N, {self.z_dim}] with at least one row")
         if not torch.isfinite(z).all():
@@ -117,6 +121,7 @@ class Generator(nn.Module):
 
     def broadcast(self, w: Tensor) -> Tensor:
         """Repeat w [N, W] for every layer: ws [N, num_ws, W]; a ws is checked and passed through."""
+        _check_floating(w, "w")
         wanted = f"[N, {self.w_dim}] or [N, {self.num_ws}, {self.w_dim}]"
         if w.ndim == 2 and w.shape[1] == self.w_dim:
             return w[:, None, :].expand(-1, self.num_ws, -1)
@@ -145,10 +150,9 @@ class Generator(nn.Module):
             raise LisError("w has no rows: give at least one latent")
         if not torch.isfinite(w).all():
             raise LisError("w holds NaN or infinite values; check the link and the activations it was given")
-        if batch_size is not None and batch_size < 1:
-            raise LisError(f"batch_size is {batch_size}, expected at least 1")
+        size = len(ws) if batch_size is None else whole_number(batch_size, "batch_size", 1)
         ws = ws.to(self.device, torch.float32)
-        parts = [self.synthesis(part) for part in ws.split(batch_size or len(ws))]
+        parts = [self.synthesis(part) for part in ws.split(size)]
         return (torch.cat(parts) * 0.5 + 0.5).clamp(0, 1)
 
 

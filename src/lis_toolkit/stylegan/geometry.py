@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -9,6 +11,23 @@ import numpy as np
 
 from lis_toolkit.errors import CheckpointError
 
+WHOLE_NUMBERS = {  # least and most
+    "z_dim": (1, 2**16),
+    "c_dim": (0, 2**20),
+    "w_dim": (1, 2**16),
+    "resolution": (4, 2**12),
+    "img_channels": (1, 2**10),
+    "channel_base": (1, 2**20),
+    "channel_max": (1, 2**16),
+    "num_layers": (1, 2**10),
+    "num_critical": (0, 2**10),
+    "conv_kernel": (1, 2**6),
+    "embedding_dim": (1, 2**16),
+    "mapping_layers": (1, 2**6),
+    "margin": (0, 2**8),
+    "filter_size": (1, 2**6),
+    "lrelu_upsampling": (1, 2**4),
+}
 MAPPINGS = ("unconditional", "pretrained", "linear")  # no class; StyleGAN-XL's class embedding; StyleGAN3's
 
 
@@ -51,18 +70,28 @@ class GeneratorConfig:
     output_scale: float = 0.25
 
     def __post_init__(self) -> None:
+        """Refuse what can't be built, before anything is allocated for it."""
         if self.mapping not in MAPPINGS:
             raise CheckpointError(f"mapping is {self.mapping!r}, expected one of {', '.join(MAPPINGS)}")
         if (self.c_dim == 0) != (self.mapping == "unconditional"):
             raise CheckpointError(
                 f"c_dim is {self.c_dim} with mapping {self.mapping!r}: 0 classes go with 'unconditional' and no other"
             )
-        counts = ("z_dim", "w_dim", "resolution", "img_channels", "channel_base", "channel_max", "num_layers")
-        for name in (*counts, "conv_kernel", "filter_size", "lrelu_upsampling", "mapping_layers"):
+        for name, (least, most) in WHOLE_NUMBERS.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or not 0 < value <= 2**20:
-                raise CheckpointError(f"{name} is {value!r}, expected a whole number from 1 to {2**20}")
-        if not 0 <= self.num_critical < self.num_layers:
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise CheckpointError(f"{name} is {value!r}, expected a whole number from {least} to {most}")
+        for name in ("first_cutoff", "first_stopband", "last_stopband_rel", "output_scale", "conv_clamp"):
+            value = getattr(self, name)
+            if name == "conv_clamp" and value is None:
+                continue
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise CheckpointError(f"{name} is {value!r}, expected a positive finite number")
+        if not isinstance(self.use_radial_filters, bool):
+            raise CheckpointError(
+                f"use_radial_filters is {self.use_radial_filters!r}, expected True or False"
+            )
+        if self.num_critical >= self.num_layers:
             raise CheckpointError(f"num_critical is {self.num_critical}, expected 0 to num_layers - 1")
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,14 +99,25 @@ class GeneratorConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
-        """Read the settings back from `to_dict`, refusing names that are not known."""
+    def from_dict(cls, values: Any) -> GeneratorConfig:
+        """Read the settings back from the dictionary of `to_dict`, refusing names that are not known."""
+        if not isinstance(values, dict):
+            raise CheckpointError(
+                f"the generator's configuration is a {type(values).__name__}, expected a dictionary"
+            )
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise CheckpointError(
                 f"the generator's configuration has unknown entries: {', '.join(sorted(unknown))}"
             )
-        stages = tuple((int(up), int(layers)) for up, layers in values.get("stages", ()))
+        try:
+            stages = tuple(
+                (operator.index(up), operator.index(layers)) for up, layers in values.get("stages", ())
+            )
+        except (TypeError, ValueError):
+            raise CheckpointError(
+                f"stages is {values['stages']!r}, expected a list of (up factor, head layers)"
+            ) from None
         return cls(**{**values, "stages": stages})
 
 
@@ -179,6 +219,11 @@ def _stack(
     if first is not None:
         rates[0], channels[0] = first.out_sampling_rate, first.out_channels
     half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+    if start[0] > end[0] or half_widths.min() <= 0 or channels.min() < 1:
+        raise CheckpointError(
+            f"no layers lead from cutoff {start[0]:g} and stopband {start[1]:g} to resolution {resolution}: cutoffs go "
+            f"to {end[0]:g}, the narrowest transition is {half_widths.min():g}, the fewest channels {channels.min()}"
+        )
     sizes = rates + 2 * config.margin
     sizes[-2:] = resolution
     layers = []
@@ -222,6 +267,10 @@ def lay_out(config: GeneratorConfig) -> tuple[InputSpec, list[LayerSpec], int]:
     )
     first = layers[0]
     input_spec = InputSpec(first.in_channels, first.in_size, float(first.in_sampling_rate), first.in_cutoff)
+    if config.stages and config.num_critical < 1:
+        raise CheckpointError(
+            "num_critical is 0, expected at least 1 in a generator with super-resolution stages"
+        )
     for up_factor, head_layers in config.stages:
         if head_layers <= config.num_critical or up_factor < 1:
             raise CheckpointError(
