@@ -72,9 +72,11 @@ class Pairs:
         ------
         LisError : a share outside (0, 1), or a class too small to have both.
         """
-        if not 0 < held_out < 1:
+        if not 0 < finite_number(held_out, "held_out", " between 0 and 1") < 1:
             raise LisError(f"held_out is {held_out}; a share between 0 and 1 was expected.")
-        generator = torch.Generator().manual_seed(seed)
+        if not len(self):
+            raise LisError("there are no pairs to split; collect some first.")
+        generator = torch.Generator().manual_seed(whole_number(seed, "seed", 0, 2**63 - 1))
         fit, test = [], []
         for label in self.labels.unique().tolist():
             rows = (self.labels == label).nonzero()[:, 0]
@@ -128,8 +130,11 @@ def check_models(generator: Generator, classifier: Classifier) -> None:
 
     Raises
     ------
-    LisError : other channels, size, number or names of classes.
+    LisError : other channels, size, number or names of classes; a model in training mode, whose answers change.
     """
+    for kind, model in (("generator", generator), ("classifier", classifier)):
+        if getattr(model, "training", False):
+            raise LisError(f"{kind} {model.name!r} is in training mode; call its .eval() first.")
     size = (generator.img_resolution, generator.img_resolution)
     if (generator.img_channels, size) != (classifier.channels, classifier.size):
         raise LisError(
