@@ -272,6 +272,8 @@ def test_values_that_are_not_finite(row, value, which, method):
         ({"held_out": 1.0}, "share"),
         ({"precision": "half"}, "precision"),
         ({"choose_rows": 1}, "at least 2"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 0.5}, "seed"),
     ],
 )
 def test_options_that_do_not_fit(options, said):
@@ -296,6 +298,30 @@ def test_options_that_do_not_fit(options, said):
 def test_pairs_that_are_none(pairs, said):
     with pytest.raises(LisError, match=said):
         fit_link(pairs)
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data(), method=st.sampled_from(METHODS), double=st.booleans(), standardise=st.booleans())
+def test_any_finite_numbers_give_a_finite_link_or_a_clear_error(data, method, double, standardise):
+    n, units, latents = (data.draw(st.integers(1, top)) for top in (12, 4, 3))
+    value = st.one_of(
+        st.sampled_from([0.0, 1.0, -1.0, 1e-40, 1e30, 1e200]),
+        st.floats(allow_nan=False, allow_infinity=False, width=64 if double else 32),
+    )
+
+    def rows(width):
+        values = data.draw(st.lists(value, min_size=n * width, max_size=n * width))
+        x = torch.tensor(values, dtype=torch.float64).reshape(n, width)
+        return x if double else x.clamp(-3e38, 3e38).float()
+
+    r, w = rows(units), rows(latents)
+    try:
+        link = fit_link((r, w), method, standardise=standardise)
+    except LisError:
+        return
+    assert torch.isfinite(link.A).all() and torch.isfinite(link.b).all()
+    assert (link.A[:, list(link.constant_units)] == 0).all()
+    assert not link.in_sample_r2 > 1 + 1e-6
 
 
 # ---- the link

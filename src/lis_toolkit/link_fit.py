@@ -68,8 +68,10 @@ class Options:
             raise LisError(f"l1_ratio is {self.l1_ratio!r}, it must lie in (0, 1]: for 0 use method='ridge'.")
         if not (_real(self.held_out) and 0 < self.held_out < 1):
             raise LisError(f"held_out is {self.held_out!r}, a share between 0 and 1 was expected.")
-        if self.choose_rows is not None and self.choose_rows < 2:
-            raise LisError(f"choose_rows is {self.choose_rows}, at least 2 were expected.")
+        for name, value, least in (("choose_rows", self.choose_rows, 2), ("seed", self.seed, 0)):
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= least):
+                raise LisError(f"{name} is {value!r}, a whole number of at least {least} was expected.")
 
     @property
     def needs_held_out(self) -> bool:
@@ -129,9 +131,7 @@ def batches_of(pairs: Any) -> tuple[Iterable[tuple[Tensor, Tensor]], bool]:
 def _checked(batches: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
     for index, batch in enumerate(batches):
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise LisError(
-                f"batch {index} of the pairs is {type(batch).__name__}, a tuple (r, w) was expected."
-            )
+            raise LisError(f"batch {index} of the pairs is {type(batch).__name__}, not a tuple (r, w).")
         check_rows(*batch)
         yield batch[0].detach(), batch[1].detach()
 
@@ -178,6 +178,10 @@ def gather(batches: Iterable[Any], options: Options, precision: Precision) -> Ga
         rows = 0 if moments is None else moments.rows
         raise LisError(f"there are {rows} pairs, at least 2 are needed for a link: collect more.")
     squares = moments.r_squares.cpu().clone()
+    if precision == "float64" and not bool(
+        torch.isfinite(squares).all() & torch.isfinite(moments.w_squares).all()
+    ):
+        raise LisError("r or w hold values so large that their squares overflow: scale them down.")
     return Gathered(
         moments, squares, moments.in_range, train, held, r_kept, w_kept, torch.cat(marks).sort().values
     )
@@ -362,10 +366,6 @@ def _described(
     explained = 2 * torch.einsum("rw,rw->w", b, normal.cross) - torch.einsum("rw,rw->w", b, gram_b)  # [W]
     r_mean, w_mean = moments.r_mean.cpu(), moments.w_mean.cpu()
     a = normal.coefficients(b, moments.num_inputs)  # [W, R]
-    if not bool(torch.isfinite(a).all()):
-        raise LisError(
-            "the fit gave coefficients that are not finite: use precision='float64' or a larger penalty."
-        )
     total = float(spread.sum())
     if solution.curve is not None:
         outputs = moments.num_outputs
@@ -383,6 +383,8 @@ def _described(
         "r2_dims": torch.where(spread > 0, explained / spread, torch.nan).float(),
         "fitted_rows": seen.marks,
     }
+    if not all(bool(torch.isfinite(tensors[name]).all()) for name in ("A", "b", "unit_min", "unit_max")):
+        raise LisError("the fit leaves the range of float32: scale r and w, or give a larger penalty.")
     tensors["unit_std"][moments.constant.cpu()] = 0.0
     facts = {
         "penalty": solution.penalty,

@@ -152,6 +152,9 @@ class Tridiagonal:
 
     def solve(self, c: np.ndarray, penalty: float) -> np.ndarray | None:
         """Return (T + penalty)^-1 c, or None when that matrix is not positive definite."""
+        if len(self.diagonal) == 1:  # scipy's wrapper refuses the empty off-diagonal
+            alone = self.diagonal[0] + penalty
+            return c / alone if alone > 0 else None
         diagonal, off, info = self._pttrf(self.diagonal + self.dtype.type(penalty), self.off)
         return self._pttrs(diagonal, off, c)[0] if info == 0 else None
 
@@ -159,6 +162,8 @@ class Tridiagonal:
         """Return the largest over the smallest eigenvalue."""
         from scipy.linalg import eigvalsh_tridiagonal
 
+        if len(self.diagonal) == 1:
+            return 1.0
         ends = [
             float(eigvalsh_tridiagonal(self.diagonal, self.off, select="i", select_range=(i, i))[0])
             for i in (0, len(self.diagonal) - 1)
