@@ -296,7 +296,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--augment", choices=sorted(AUGMENTATIONS))
-    parser.add_argument("--bfloat16", action="store_true", default=None, help="on a CPU that has it (others: always)")
+    parser.add_argument(
+        "--bfloat16", action="store_true", default=None, help="on a CPU that has it (others: always)"
+    )
     given = vars(parser.parse_args(arguments))
     recipe = dict(RECIPES[given["architecture"]])
     recipe.update({k: given[k] for k in ("epochs", "seed", "augment") if given[k] is not None})

@@ -62,15 +62,16 @@ class GeneratorSettings:
     batch_size : photographs per step; in the second phase as many samples are drawn.
     latent_batch : latents per step of the critic of latents.
     lr_* : Adam step sizes of the synthesis, mapping, encoder, image critics and latent critic. Those of synthesis
-        and mapping are divided by `calm` when the second phase begins; all fall linearly to zero over the last `anneal` share.
+        and mapping are divided by `calm` when the second phase begins; all fall linearly to zero
+        over the last `anneal` share.
     noise : standard deviation of the noise on the encoder's latents, in units of theirs.
     adversarial, reconstruction, latent, guidance : weights of the losses in the second phase: critics of images,
         photographs against their reconstructions, critic of latents, and cross-entropy of samples under the frozen
         network's class head (classifier guidance, StyleGAN-XL section 3.4).
     """
 
-    steps: int = 20_000
-    warm_up: float = 0.3
+    steps: int = 10_000
+    warm_up: float = 0.35
     batch_size: int = 32
     latent_batch: int = 256
     lr_synthesis: float = 1e-2
@@ -343,7 +344,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--bfloat16", action="store_true", default=None, help="on a CPU that has it (others: always)"
     )
     parser.add_argument("--checkpoint", help="file for the run's state; an interrupted run goes on from it")
-    parser.add_argument("--critic-epochs", type=int, default=5)
+    parser.add_argument("--critic-epochs", type=int, default=3)
     for field in fields(GeneratorSettings):
         kind = float if isinstance(field.default, float) else int
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)

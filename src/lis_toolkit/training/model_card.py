@@ -105,6 +105,96 @@ def measure_generator(
     return figures
 
 
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def generator_card(figures: dict[str, Any], training: dict[str, Any], size: int, weak: str) -> str:
+    """Write the figures of `measure_generator` as a Markdown page."""
+    judge, real = figures["judge"], figures["training_photographs"]
+    rows = [("psi 1.0", figures["psi_1.0"]), ("psi 0.7", figures["psi_0.7"])]
+    lines = [
+        "# Generator `fashion`",
+        "",
+        "Class-conditional StyleGAN-XL at 32 px, one channel, in the ten classes of Fashion-MNIST, trained by",
+        "`python -m lis_toolkit.training.generator` on the 60,000 training photographs (Fashion-MNIST, Xiao, Rasul and",
+        f"Vollgraf 2017, MIT). {size / 1e6:.1f} MB. Licence: MIT.",
+        "",
+        "## Measured by the judge",
+        "",
+        f"`{judge['name']}` is right on {_percent(judge['accuracy_on_test_photographs'])} of the 10,000 test",
+        f"photographs; nothing was trained against it. {figures['samples']:,} samples, the classes in turn, seed {figures['seed']};",
+        "coverage and density after Naeem et al. 2020 with k = "
+        f"{figures['k']} against the 10,000 test photographs, Fréchet distance likewise, both in the judge's",
+        "penultimate activations. The last row is what 10,000 training photographs would get.",
+        "",
+        "| | classified as asked | coverage | density | Fréchet distance |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in rows:
+        lines.append(
+            f"| {name} | {_percent(row['class_agreement'])} | {row['coverage']:.3f} | {row['density']:.3f} | "
+            f"{row['frechet_distance']:.2f} |"
+        )
+    lines += [
+        f"| training photographs | | {real['coverage']:.3f} | {real['density']:.3f} | {real['frechet_distance']:.2f} |",
+        "",
+        "| class | judge on test photographs | psi 1.0 | psi 0.7 |",
+        "|---|---|---|---|",
+    ]
+    for name, value in figures["judge_accuracy_by_class"].items():
+        shares = [_percent(row["class_agreement_by_class"][name]) for _, row in rows]
+        lines.append(f"| {name} | {_percent(value)} | {' | '.join(shares)} |")
+    nearest = figures["nearest_training_image_rms"]
+    quantiles = list(nearest["test_photographs"])
+    lines += [
+        "",
+        "Near-copies: distance to the nearest of the 60,000 training images (root mean square over pixels, unit",
+        "range), quantiles over 10,000 images. Generated images that were copies would be nearer than test photographs are.",
+        "",
+        "| quantile | " + " | ".join(f"{float(q):g}" for q in quantiles) + " |",
+        "|---|" + "---|" * len(quantiles),
+    ]
+    for name, values in nearest.items():
+        lines.append(
+            f"| {name.replace('_', ' ')} | " + " | ".join(f"{values[q]:.4f}" for q in quantiles) + " |"
+        )
+    settings = ", ".join(f"{key} {value}" for key, value in training.items())
+    lines += ["", "## Weak at", "", weak, "", "## Training", "", settings + ".", ""]
+    return "\n".join(lines)
+
+
+def classifier_card(classifier: Classifier, size: int, role: str) -> str:
+    """Write what a classifier's file says of itself as a Markdown page."""
+    notes = classifier.metadata
+    accuracy = notes["accuracy"]["test"]
+    parameters = sum(p.numel() for p in classifier.network.parameters())
+    settings = ", ".join(f"{key} {value}" for key, value in notes["training"].items())
+    lines = [
+        f"# Classifier `{classifier.name}`",
+        "",
+        role,
+        "",
+        f"Architecture `{notes['architecture']}`, {parameters / 1e6:.2f} M parameters, {classifier.num_units}",
+        f"penultimate units, {size / 1e6:.1f} MB. Trained by `python -m lis_toolkit.training.classifier` on the 60,000 training",
+        "photographs of Fashion-MNIST (MIT). Licence: MIT.",
+        "",
+        f"Top-1 on the {accuracy['images']:,} test photographs: {_percent(accuracy['overall'])}.",
+        "",
+        "| " + " | ".join(accuracy["per_class"]) + " |",
+        "|" + "---|" * len(accuracy["per_class"]),
+        "| " + " | ".join(_percent(v) for v in accuracy["per_class"].values()) + " |",
+        "",
+        "Weak at: shirts, which it takes for T-shirts, pullovers and coats, as people do with these photographs.",
+        "",
+        "## Training",
+        "",
+        settings + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure a generator and print (or write) the figures as JSON."""
     parser = argparse.ArgumentParser(
