@@ -9,23 +9,28 @@ import torch
 from torch import Tensor
 
 from .errors import LisError
+from .names import whole_number
 
 CHUNK = 1024  # rows of a distance matrix at a time, to bound memory
 
 
-def _check(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    for name, value in (("real", real), ("fake", fake)):
-        if value.ndim != 2 or len(value) < 2:
+def _check(least: int = 2, **features: Tensor) -> list[Tensor]:
+    for name, value in features.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            given = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise LisError(f"{name} features are {given}; a floating-point tensor was expected.")
+        if value.ndim != 2 or len(value) < least:
             raise LisError(
-                f"{name} features have shape {list(value.shape)}; [N, D] with N >= 2 was expected."
+                f"{name} features have shape {list(value.shape)}; [N, D] with N >= {least} was expected."
             )
         if not torch.isfinite(value).all():
             raise LisError(f"{name} features hold NaN or infinite values; check the images they come from.")
-    if real.shape[1] != fake.shape[1]:
+    (one, a), (two, b) = features.items()
+    if a.shape[1] != b.shape[1]:
         raise LisError(
-            f"real features have {real.shape[1]} columns and fake ones {fake.shape[1]}; take both from one judge."
+            f"{one} features have {a.shape[1]} columns and {two} ones {b.shape[1]}; take both from one judge."
         )
-    return real.float(), fake.float()
+    return [value.float() for value in features.values()]
 
 
 def nearest_distances(
@@ -44,11 +49,20 @@ def nearest_distances(
 
     Raises
     ------
-    LisError : fewer than k references.
+    LisError : fewer than k references, other widths, values that are not finite.
     """
+    queries, references = _check(least=1, queries=queries, references=references)
+    if same and len(queries) != len(references):
+        raise LisError(
+            f"same is True, but there are {len(queries)} queries and {len(references)} references."
+        )
     available = len(references) - (1 if same else 0)
-    if not 1 <= k <= available:
-        raise LisError(f"k is {k}; 1 to {available} was expected with {len(references)} references.")
+    try:
+        k = whole_number(k, "k", 1, available)
+    except LisError:
+        raise LisError(
+            f"k is {k!r}; 1 to {available} was expected with {len(references)} references."
+        ) from None
     distances, indices = [], []
     for start in range(0, len(queries), CHUNK):
         part = queries[start : start + CHUNK]
@@ -56,9 +70,12 @@ def nearest_distances(
         if same:
             rows = torch.arange(len(part), device=d.device)
             d[rows, rows + start] = torch.inf
-        near = d.topk(k, largest=False)
-        distances.append(near.values)
-        indices.append(near.indices)
+        near = d.topk(k, largest=False).indices  # [chunk, k]
+        # cdist takes the short cut over squared lengths, whose rounding drowns small distances: those kept are redone.
+        exact = (part[:, None] - references[near]).norm(dim=2)
+        ascending = exact.argsort(dim=1, stable=True)
+        distances.append(exact.gather(1, ascending))
+        indices.append(near.gather(1, ascending))
     return torch.cat(distances), torch.cat(indices)
 
 
@@ -76,7 +93,7 @@ def coverage_density(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
     -------
     coverage in [0, 1] and density >= 0.
     """
-    real, fake = _check(real, fake)
+    real, fake = _check(real=real, fake=fake)
     radius = nearest_distances(real, real, k, same=True)[0][:, -1]  # [N]
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     inside = 0
@@ -92,9 +109,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
     ``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))`` with unbiased covariances; a, b are [N, D] and [M, D].
     """
-    a, b = (value.double() for value in _check(a, b))
+    a, b = (value.double() for value in _check(first=a, second=b))
     shift = float((a.mean(0) - b.mean(0)).square().sum())
-    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    cov_a, cov_b = (torch.atleast_2d(torch.cov(value.T)) for value in (a, b))
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T  # [D, D], the symmetric square root
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
@@ -103,8 +120,13 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 def class_agreement(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     """Give the share of images classified as asked, overall and per class [K] (NaN where a class has no image)."""
-    if logits.ndim != 2 or len(logits) != len(labels) or len(labels) == 0:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise LisError(f"logits {list(logits.shape)} and labels {list(labels.shape)} don't belong together.")
+    if not torch.isfinite(logits).all() or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        raise LisError(
+            f"logits must be finite, labels from 0 to {logits.shape[1] - 1}; the labels go from {int(labels.min())} "
+            f"to {int(labels.max())}."
+        )
     right = (logits.argmax(dim=1) == labels).float()
     per_class = torch.stack([right[labels == k].mean() for k in range(logits.shape[1])])
     return float(right.mean()), per_class
