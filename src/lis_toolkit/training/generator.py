@@ -354,7 +354,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_float32_matmul_precision("high")
     photographs = load_fashion("train", given["data"])
     feature_net = train_critic_features(
-        photographs, settings.seed, given["critic_epochs"], device, bfloat16=half
+        photographs, settings.seed, given["critic_epochs"], device, batch_size=256, bfloat16=half
     )
     trainer = GeneratorTrainer(FASHION_CONFIG, settings, photographs, feature_net, device, half)
     if given["checkpoint"] and Path(given["checkpoint"]).exists():
