@@ -118,14 +118,32 @@ def main() -> None:
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
     environment = {**os.environ, **threads}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(args.repeats):
+        for done_rounds in range(1, args.repeats + 1):
             for name in args.contestants:
                 path = f"{folder}/{name}.npy"
                 command = [sys.executable, __file__, "--one", name, "--coefficients", path, *sizes]
                 done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
                 runs[name].append(json.loads(done.stdout.splitlines()[-1]))
                 print(name, runs[name][-1], flush=True)
-        found = {name: np.load(f"{folder}/{name}.npy").astype(float) for name in args.contestants}
+            found = {name: np.load(f"{folder}/{name}.npy").astype(float) for name in args.contestants}
+            result = compare(args, runs, found) | {
+                "rounds": done_rounds,
+                "load_average_before": load,
+                "versions": {
+                    "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
+                    "scipy": scipy.__version__, "scikit-learn": sklearn.__version__,
+                },
+            }  # fmt: skip
+            if args.out:  # after every round, so that little is lost when stopped
+                args.out.parent.mkdir(parents=True, exist_ok=True)
+                args.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def compare(args: argparse.Namespace, runs: dict, found: dict) -> dict:
+    """Medians of the runs so far, their ratios, and how far the coefficients differ."""
+    import numpy as np
+
     seconds = {name: statistics.median(x[args.clock] for x in runs[name]) for name in runs}
     extra = {name: statistics.median(x["extra_mb"] for x in runs[name]) for name in runs}
 
@@ -133,7 +151,7 @@ def main() -> None:
         return values[a] / values[b] if a in values and b in values else None
 
     reference = found.get("sklearn64", found.get("sklearn"))
-    result = {
+    return {
         "ratios": {
             "sklearn float32 / ols (seconds, target >= 5)": over(seconds, "sklearn", "ols"),
             "sklearn float64 / ols (seconds)": over(seconds, "sklearn64", "ols"),
@@ -159,19 +177,9 @@ def main() -> None:
         "median_extra_mb": extra,
         "runs": runs,
         "sizes": {"rows": args.rows, "units": args.units, "latents": args.latents, "dtype": "float32"},
-        "load_average_before": load,
         "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": {
-            "python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__,
-            "scipy": scipy.__version__, "scikit-learn": sklearn.__version__,
-        },
         "command": "python " + " ".join(sys.argv),
     }  # fmt: skip
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n")
 
 
 def _processor() -> str:
