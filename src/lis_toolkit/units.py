@@ -63,6 +63,9 @@ class UnitWalk:
         -------
         indices [count] and mean changes [count], the largest first.
         """
+        steps = len(self.values)
+        if not -steps <= whole_number(step, "step", -steps) < steps:
+            raise LisError(f"step is {step}; this walk has {steps} steps, 0 to {steps - 1}.")
         change = (self.r[:, step] - self.start_r).mean(dim=0)  # [R]
         order = change.abs().argsort(descending=True)[: whole_number(count, "count", 1)]
         return order, change[order]
@@ -70,9 +73,8 @@ class UnitWalk:
 
 def _rows(r: Tensor, link: Link) -> Tensor:
     if not isinstance(r, Tensor) or not r.is_floating_point():
-        raise LisError(
-            f"r is {getattr(r, 'dtype', type(r).__name__)}; a floating tensor [N, R] was expected."
-        )
+        given = r.dtype if isinstance(r, Tensor) else f"of type {type(r).__name__}"
+        raise LisError(f"r is {given}; a floating tensor [N, R] was expected.")
     r = r[None] if r.ndim == 1 else r
     if r.ndim != 2 or len(r) == 0 or r.shape[1] != link.num_units:
         raise LisError(
@@ -87,7 +89,10 @@ def _rows(r: Tensor, link: Link) -> Tensor:
 def _values(values: Sequence[float] | Tensor | None, steps: int, low: float, high: float) -> Tensor:
     if values is None:
         return torch.linspace(low, high, whole_number(steps, "steps", 1))
-    chosen = torch.as_tensor(values, dtype=torch.float32).cpu()
+    try:
+        chosen = torch.as_tensor(values, dtype=torch.float32).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        chosen = torch.empty(0)
     if chosen.ndim != 1 or len(chosen) == 0 or not torch.isfinite(chosen).all():
         raise LisError(f"values are {values!r}; a list of finite numbers was expected, at least one.")
     return chosen
