@@ -55,6 +55,11 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
     >>> generator = load_generator("fashion")
     """
     path = zoo.locate(name_or_path, "generator")
+    if path.suffix.lower() in (".pkl", ".pickle", ".pt", ".pth"):
+        raise CheckpointError(
+            f"{path} is a pickle, the format of published checkpoints; this version reads safetensors files written by "
+            "save_generator only, because a pickle can execute code when it is opened the usual way."
+        )
     state, notes = load_tensors(path)
     if notes.get("format") != FORMAT:
         raise CheckpointError(
