@@ -99,7 +99,7 @@ def whole_number(value: Any, name: str, least: int, most: int | None = None) -> 
 
 def finite_number(value: Any, name: str, hint: str = "") -> float:
     """Return a finite real number as a float, or say what was given."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise LisError(f"{name} is {value!r}; a finite number was expected{hint}.")
     return float(value)
 
