@@ -259,7 +259,7 @@ def test_the_latent_critics_loss_is_that_of_its_definition():
     critic = LatentCritic(5, 3, width=7).double()
     real, fake = torch.randn(6, 5).double(), torch.randn(9, 5).double()
     labels, other = torch.arange(6) % 3, torch.arange(9) % 3
-    scores = lambda w, k: float(critic(w[None], k[None]))  # noqa: E731
+    scores = lambda w, k: float(critic(w[None], k[None]).detach())  # noqa: E731
     step, penalty = 1e-5, 0.0
     for w, k in zip(real, labels, strict=True):  # the slope by differences
         for i in range(5):
