@@ -110,7 +110,8 @@ def test_interruption_and_bugs_are_told_apart(capsys, monkeypatch):
     assert only_message(capsys) == "lis models: the thing has 3, 4 were expected."
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_nothing_behind(tmp_path, number):
     out = tmp_path / "demo"
     out.mkdir()
     (out / "mine.txt").write_text("keep")
@@ -125,7 +126,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
         time.sleep(0.1)
     assert len(os.listdir(out)) == 2, process.stderr.read()
     time.sleep(2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == "lis demo: interrupted; nothing was written."

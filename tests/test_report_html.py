@@ -77,7 +77,7 @@ def make_unit(unit=7, name="Coat", trust="good"):
 
 def make_metrics():
     return {
-        "settings": {"per_class": 40, "psi": 0.7, "seed": 3, "walk_samples": 8},
+        "settings": {"per_class": 40, "psi": 0.7, "seed": 3, "walk_samples": 8, "candidates": 8},
         "models": {
             "generator": {"name": "toy", "sha256": "ab" * 32, "classes": ["Coat", "Bag"]},
             "classifier": {"name": "toynet", "sha256": "cd" * 32, "classes": ["Coat", "Bag"], "units": 64},
@@ -91,6 +91,7 @@ def make_metrics():
             "r2_per_class": {"Coat": 0.61, "Bag": 0.55}, "latents": 96, "units": 64, "method": "ridge",
             "penalty": 0.0123, "cycle_pairs": cycle(0.937), "cycle_photographs": cycle(0.812),
             "cycle_correlation": [0.9, 0.8, None, 0.3], "shared_order": {"correlation": 0.41, "p_value": 0.001},
+            "fidelity": {"tested": 16, "median_slope": 0.07, "good": 2, "care": 5, "no": 9},
         },
         "units": [make_unit(7), make_unit(9, "Coat", "no"), make_unit(12, "Bag", "care")],
         "seconds": {"total": 12.5}, "provenance": {"torch": "2.15.0", "date": "2026-11-21"},
@@ -180,10 +181,10 @@ def test_building_blocks():
     ("slope", "correlation", "level"),
     [
         (1.0, 0.99, "good"),
-        (0.5, 0.9, "good"),
-        (0.49, 0.99, "care"),
+        (0.3, 0.8, "good"),
+        (0.29, 0.99, "care"),
         (0.9, 0.7, "care"),
-        (0.1, 0.99, "no"),
+        (0.05, 0.99, "no"),
         (0.9, -0.9, "no"),
         (float("nan"), 0.9, "no"),
     ],
@@ -204,6 +205,7 @@ def test_findings_follow_the_numbers():
         "real photographs": "care",
         "all units": "care",  # two of three
         "shown units": "no",  # one of three
+        "any unit": "no",
         "shared order": "good",
     }
     metrics = copy.deepcopy(make_metrics())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from .errors import LisError
 
@@ -33,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(argv)
     try:
-        options.run(options)
+        with _termination_as_interrupt():
+            options.run(options)
     except LisError as error:
         print(f"lis {options.command}: {error}", file=sys.stderr)
         return 2
@@ -41,6 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nlis {options.command}: interrupted; nothing was written.", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which else leaves temporary files behind, end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers belong to the main thread
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from .classifiers import Classifier, load_classifier
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
-from .demo_numbers import describe_link, describe_walk, pick_units, starting_points
+from .demo_numbers import best_answering, describe_link, describe_walk, pick_units, starting_points
 from .errors import LisError
 from .features import extract_features
 from .files import provenance
@@ -38,6 +38,7 @@ __all__ = ["DemoResult", "run_demo"]
 
 STAGES = ("models", "pairs", "link", "link report", "unit walks", "sheets", "report")
 WALK_SAMPLES, WALK_STEPS, PSI, HELD_OUT = 8, 7, 0.7, 0.2
+CANDIDATES, PROBES, UNITS = 8, 2, 3  # units tried of each class, images to try them on, units shown
 
 
 @dataclass
@@ -174,13 +175,14 @@ def _run(
         link_numbers = describe_link(link, report, classifier.classes)
     with clock.stage("unit walks"):
         weights = head_weights(classifier)  # [K, R]
-        chosen = pick_units(weights, link.unit_std, link_numbers["cycle_correlation"])
-        starts = starting_points(classifier, held_out, photographs, WALK_SAMPLES)
-        walks = {
-            k: [tune_unit(generator, classifier, link, starts[k], unit, steps=WALK_STEPS) for unit in units]
-            for k, units in chosen.items()
-            if k in starts
-        }
+        candidates = pick_units(weights, link.unit_std, link_numbers["cycle_correlation"], CANDIDATES)
+        walks: dict[int, list[UnitWalk]] = {}
+        for k, r in starting_points(classifier, held_out, photographs, PROBES + WALK_SAMPLES).items():
+            probes, shown = (r[:PROBES], r[PROBES:]) if len(r) > PROBES else (r, r)
+            chosen = best_answering(generator, classifier, link, probes, candidates[k], UNITS)
+            walks[k] = [
+                tune_unit(generator, classifier, link, shown, unit, steps=WALK_STEPS) for unit in chosen
+            ]
         units = [describe_walk(walk, classifier.classes, k, weights) for k in walks for walk in walks[k]]
     metrics: dict[str, Any] = {
         "settings": {
@@ -191,6 +193,7 @@ def _run(
             "method": "ridge",
             "walk_steps": WALK_STEPS,
             "walk_samples": WALK_SAMPLES,
+            "candidates": CANDIDATES,
             "device": str(generator.device),
             "photographs": 0 if photographs is None else len(photographs),
         },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,10 +15,13 @@ from .features import extract_features
 from .link import Link
 from .link_report import LinkReport
 from .pairs import Pairs
-from .trust import unit_level
-from .units import UnitWalk
+from .trust import LEVELS, unit_level
+from .units import UnitWalk, tune_unit
 
-__all__ = ["describe_link", "describe_walk", "pick_units", "starting_points"]
+if TYPE_CHECKING:
+    from .stylegan import Generator
+
+__all__ = ["best_answering", "describe_link", "describe_walk", "pick_units", "starting_points"]
 
 
 def describe_link(link: Link, report: LinkReport, classes: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +62,19 @@ def describe_link(link: Link, report: LinkReport, classes: Sequence[str]) -> dic
         "judge_photographs": cycle("photographs, by the judge"),
         "cycle_correlation": [row["cycle_correlation"] for row in full["units"]],
         "shared_order": {key: order["pairs"][key] for key in ("correlation", "p_value", "n")},
+        "fidelity": _fidelity(full["fidelity"]),
         "report": full,
+    }
+
+
+def _fidelity(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up the report's unit fidelity, of units spread evenly and chosen for nothing."""
+    slopes = sorted(row["slope"] for row in rows if row["slope"] is not None)
+    levels = [unit_level(row["slope"] or 0.0, row["correlation"] or 0.0) for row in rows]
+    return {
+        "tested": len(rows),
+        "median_slope": slopes[len(slopes) // 2] if slopes else None,
+        **{level: levels.count(level) for level in LEVELS},
     }
 
 
@@ -110,6 +125,22 @@ def starting_points(
         right = features.logits.argmax(dim=1) == photographs.labels
         r, labels = features.r[right], photographs.labels[right]
     return {int(k): r[labels == k][:count] for k in labels.unique()}
+
+
+def best_answering(
+    generator: Generator, classifier: Classifier, link: Link, r: Tensor, candidates: Sequence[int], count: int
+) -> list[int]:
+    """Return the `count` candidates that rise most, per unit asked, when they are set from low to high; best first.
+
+    A probe of two steps from each of r [N, R]; these should not be the images on which the units are then shown, or
+    their numbers would be flattered by having been chosen on them.
+    """
+    rises = {}
+    for unit in candidates:
+        walk = tune_unit(generator, classifier, link, r, unit, steps=2)
+        reads = walk.r[:, :, walk.unit].mean(dim=0)  # [2]
+        rises[unit] = float((reads[1] - reads[0]) / (walk.values[1] - walk.values[0]))
+    return sorted(candidates, key=lambda unit: -rises[unit])[:count]
 
 
 def describe_walk(walk: UnitWalk, classes: Sequence[str], k: int, weights: Tensor) -> dict[str, Any]:

@@ -73,12 +73,13 @@ def _put_in_place(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Let the moving of finished files, a matter of milliseconds, not be torn in two by Ctrl-C."""
+    """Let the moving of finished files, a matter of milliseconds, not be torn in two by Ctrl-C or SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

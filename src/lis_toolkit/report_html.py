@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .trust import LEVELS, findings
+from .trust import LEVELS, THRESHOLDS, findings
 from .webpage import Html, figure, join, page, table, tag
 
 __all__ = ["render_report"]
@@ -180,12 +180,14 @@ def _units(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Html:
         _heading("Units"),
         tag(
             "p",
-            "For each class, the units whose vote in the classifier's last layer speaks most for it against the other "
-            "classes and that vary most. Each row starts from the same image; only one unit is set, from the lowest to "
-            "the highest value it had on the generated images. “Set” is the value asked for, “reads” what the "
-            "classifier finds in the picture. If reading follows setting, the picture shows this unit; if not, it "
-            f"shows something else. The sentences are over {settings['walk_samples']} starting images, the sheet shows "
-            "the first.",
+            f"Of each class, the {settings['candidates']} units were tried that speak most for it against the other "
+            "classes and vary most; shown are those that answered best, tried on other images than these. Each row "
+            "starts from the same image; only one unit is set, from the lowest to the highest value it had on the "
+            "generated images. “Set” is the value asked for, “reads” what the classifier finds in the picture. If "
+            "reading follows setting, the picture shows this unit; if not, it shows something else: here “trust” means "
+            f"a slope of at least {THRESHOLDS['fidelity slope'][0]} and a correlation of at least "
+            f"{THRESHOLDS['fidelity correlation'][0]}. The sentences are over {settings['walk_samples']} images, the "
+            "sheet shows the first.",
         ),
     ]
     for number, name in enumerate(metrics["models"]["classifier"]["classes"]):

@@ -14,10 +14,10 @@ THRESHOLDS = {
     "r2": (0.6, 0.3),
     "cycle": (0.85, 0.6),
     "unit cycle": (0.7, 0.4),
-    "fidelity slope": (0.5, 0.2),
-    "fidelity correlation": (0.9, 0.6),
+    "fidelity slope": (0.3, 0.1),
+    "fidelity correlation": (0.8, 0.5),
     "units that come back": (0.75, 0.4),
-    "shown units that answer": (0.8, 0.4),
+    "units that answer": (0.75, 0.4),
 }
 LEVELS = {"good": "trust", "care": "with care", "no": "do not build on it"}
 
@@ -146,8 +146,17 @@ def _about_units(link: Mapping[str, Any], units: list[Mapping[str, Any]]) -> lis
         counts = {level: sum(unit["trust"] == level for unit in units) for level in LEVELS}
         text = (
             f"Of the {len(units)} units shown here, {counts['good']} rise in the picture when they are set higher "
-            f"(trust), {counts['care']} do so weakly (with care), {counts['no']} do not (do not build on them)."
+            f"(trust), {counts['care']} do so weakly (with care), {counts['no']} do not (do not build on them). They "
+            "are those that answered best among the units that speak most for their class."
         )
-        level = grade(counts["good"] / len(units), "shown units that answer")
+        level = grade(counts["good"] / len(units), "units that answer")
         found.append(Finding(level, "shown units", text))
+    other = link["fidelity"]
+    if other["tested"]:
+        text = (
+            f"Of {other['tested']} units taken evenly from all, {other['good']} rise when they are set higher, "
+            f"{other['care']} weakly, {other['no']} do not (median slope {measured(other['median_slope']):.2f}; 1 is "
+            "as much as asked). So look at a unit's slope before you read its pictures."
+        )
+        found.append(Finding(grade(other["good"] / other["tested"], "units that answer"), "any unit", text))
     return found
