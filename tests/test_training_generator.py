@@ -159,8 +159,13 @@ def test_a_run_with_other_settings_is_refused(feature_net, tmp_path, change):
 def test_files_of_other_runs_are_refused(feature_net, tmp_path):
     path = tmp_path / "run.safetensors"
     trainer(feature_net).save(path)
-    other = trainer(feature_net, config=GeneratorConfig(**{**TINY, "channel_max": 6}))
-    with pytest.raises(LisError, match="generator"):
+    for change in ({"channel_max": 6}, {"conv_clamp": 100.0}):  # the second keeps all shapes
+        other = trainer(feature_net, config=GeneratorConfig(**{**TINY, **change}))
+        with pytest.raises(LisError, match=f"other settings .*{next(iter(change))}"):
+            other.resume(path)
+    other = trainer(feature_net)
+    other.images = other.images.flip(0)
+    with pytest.raises(LisError, match="other settings .*photographs"):
         other.resume(path)
     save_generator(tiny_generator(), path)
     with pytest.raises(LisError, match="other settings"):

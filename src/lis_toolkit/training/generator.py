@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from ..datasets import Photographs, load_fashion
 from ..errors import LisError
-from ..files import load_tensors, provenance, save_tensors
+from ..files import load_tensors, provenance, save_tensors, sha256_tensors
 from ..stylegan import Generator, GeneratorConfig, save_generator, update_mean_latents
 from ..stylegan.network import SynthesisLayer
 from .classifier import choose_device
@@ -70,8 +70,8 @@ class GeneratorSettings:
         network's class head (classifier guidance, StyleGAN-XL section 3.4).
     """
 
-    steps: int = 10_000
-    warm_up: float = 0.35
+    steps: int = 8_500
+    warm_up: float = 0.4117
     batch_size: int = 32
     latent_batch: int = 256
     lr_synthesis: float = 1e-2
@@ -262,6 +262,15 @@ class GeneratorTrainer:
     def _layers(generator: Generator) -> list[SynthesisLayer]:
         return [module for module in generator.modules() if isinstance(module, SynthesisLayer)]
 
+    @property
+    def identity(self) -> dict[str, dict[str, Any]]:
+        """What a run must share with the one it goes on from: settings, layout, photographs and feature network."""
+        layout = self.generator.config.to_dict()
+        layout["stages"] = [list(stage) for stage in layout["stages"]]  # as JSON gives them back
+        data = {"photographs": sha256_tensors({"images": self.images, "labels": self.labels})}
+        data["feature network"] = sha256_tensors(self.feature_net.state_dict())
+        return {"settings": asdict(self.settings), "config": layout, "data": data}
+
     def save(self, path: str | Path) -> None:
         """Write the whole state of the run, atomically."""
         tensors: dict[str, Tensor] = {}
@@ -272,8 +281,7 @@ class GeneratorTrainer:
                 tensors |= {
                     f"optimizer/{name}/{index}/{slot}": torch.as_tensor(v) for slot, v in slots.items()
                 }
-        settings = asdict(self.settings)
-        save_tensors(path, tensors, {"step": self.step, "settings": settings, "provenance": provenance()})
+        save_tensors(path, tensors, {"step": self.step, **self.identity, "provenance": provenance()})
 
     def resume(self, path: str | Path) -> None:
         """Go on from a state written by `save`.
@@ -283,8 +291,12 @@ class GeneratorTrainer:
         LisError : the run was started with other settings, or for another generator.
         """
         tensors, notes = load_tensors(path)
-        mine, theirs = asdict(self.settings), notes.get("settings", {})
-        changed = [f"{k}: {theirs.get(k)} there, {mine[k]} here" for k in mine if theirs.get(k) != mine[k]]
+        changed = []
+        for kind, mine in self.identity.items():
+            theirs = notes.get(kind, {})
+            changed += [
+                f"{k}: {theirs.get(k)} there, {v} here" for k, v in mine.items() if theirs.get(k) != v
+            ]
         if changed:
             raise LisError(f"{path} belongs to a run with other settings ({'; '.join(changed)}); use those")
 
