@@ -14,8 +14,8 @@ THRESHOLDS = {
     "r2": (0.6, 0.3),
     "cycle": (0.85, 0.6),
     "unit cycle": (0.7, 0.4),
-    "fidelity slope": (0.3, 0.1),
-    "fidelity correlation": (0.8, 0.5),
+    "fidelity slope": (0.5, 0.2),
+    "fidelity correlation": (0.9, 0.6),
     "units that come back": (0.75, 0.4),
     "units that answer": (0.75, 0.4),
 }
