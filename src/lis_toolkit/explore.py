@@ -119,7 +119,7 @@ class UnitState:
         return [
             f"start: {self._seen(self.start_logits)}",
             f"unit {self.unit} at {self.value:.2f}: {self._seen(self.logits)}",
-            f"difference (colours full at ±{DIFFERENCE_LIMIT:g})",
+            "difference: blue darker, orange brighter",
         ]
 
     def descriptions(self) -> list[str]:
@@ -130,7 +130,7 @@ class UnitState:
             f"Picture with unit {self.unit} set to {self.value:.2f}, seen as {self._seen(self.logits)}; the classifier "
             f"reads {float(self.r[self.unit]):.2f} for this unit.",
             f"Difference: mean change {float(change.abs().mean()):.3f}, largest {float(change.abs().max()):.2f} of 1; "
-            "blue is darker, orange brighter.",
+            f"blue is darker, orange brighter, colours are full at {DIFFERENCE_LIMIT:g}.",
         ]
 
     def _seen(self, logits: Tensor) -> str:

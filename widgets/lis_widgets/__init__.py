@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .charts import Charts
 from .picture import Picture
 from .unit_explorer import UnitExplorer
 
-__all__ = ["Picture", "UnitExplorer"]
+__all__ = ["Charts", "Picture", "UnitExplorer"]

@@ -1,6 +1,13 @@
 // Draws RGB bytes from the kernel, one canvas a panel. Everything is in this file: nothing comes from a network.
 
 const TARGET = 192; // CSS pixels: small pictures are enlarged by the whole number that comes closest from below
+const GAP = 16;
+
+// The largest whole number up to the target with which all panels still fit side by side.
+function enlargement(available, panels, width) {
+  const room = available > 0 ? Math.floor((available - GAP * (panels - 1)) / panels) : TARGET;
+  return Math.max(1, Math.floor(Math.min(room, TARGET) / width));
+}
 
 function panel(canvas, caption, model, index) {
   const [, height, width] = model.get("shape");
@@ -11,9 +18,6 @@ function panel(canvas, caption, model, index) {
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width;
     canvas.height = height;
-    const scale = Math.max(1, Math.floor(TARGET / width));
-    canvas.style.width = `${width * scale}px`;
-    canvas.style.aspectRatio = `${width} / ${height}`;
   }
   const image = new ImageData(width, height);
   const target = image.data;
@@ -34,6 +38,16 @@ function render({ model, el }) {
   el.appendChild(row);
   let panels = [];
 
+  function fit() {
+    const [count, height, width] = model.get("shape");
+    if (!count) return;
+    const scale = enlargement(row.clientWidth - 4, count, width);
+    for (const { canvas } of panels) {
+      canvas.style.width = `${width * scale}px`;
+      canvas.style.aspectRatio = `${width} / ${height}`;
+    }
+  }
+
   function draw() {
     const count = model.get("shape")[0];
     if (panels.length !== count) {
@@ -49,6 +63,7 @@ function render({ model, el }) {
       });
     }
     panels.forEach(({ canvas, caption }, index) => panel(canvas, caption, model, index));
+    fit();
     row.classList.toggle("lis-stale", model.get("stale"));
     row.dataset.revision = model.get("revision");
   }
@@ -56,7 +71,12 @@ function render({ model, el }) {
   // The kernel raises `revision` last and in the same message: one redraw for everything that changed together.
   model.on("change:revision", draw);
   draw();
-  return () => model.off("change:revision", draw);
+  const observer = new ResizeObserver(fit);
+  observer.observe(row);
+  return () => {
+    observer.disconnect();
+    model.off("change:revision", draw);
+  };
 }
 
 export default { render };

@@ -1,0 +1,63 @@
+"""JupyterLab and Chromium for the browser tests; what went wrong is kept as screenshot and console log."""
+
+import os
+import re
+from pathlib import Path
+
+import lab
+import pytest
+
+ARTIFACTS = Path(os.environ.get("LIS_ARTIFACTS") or Path(__file__).parent / "artifacts")
+
+
+# All of module scope: Playwright's event loop must be gone before nbmake starts its own in the same process.
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with lab.server(tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    if not Path(lab.CHROMIUM).exists():
+        pytest.fail(
+            f"{lab.CHROMIUM} is missing: apt-get install chromium fonts-dejavu-core, set LIS_CHROMIUM, or leave the "
+            'browser tests out with -m "not browser".',
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=lab.CHROMIUM, args=lab.CHROMIUM_FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(browser):
+    """Open a page that is watched; all are closed, and looked at, when the module is done."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(30_000)
+
+    def open_page():
+        page = context.new_page()
+        page.watch = lab.Watch(page)
+        return page
+
+    open_page.pages = lambda: context.pages
+    yield open_page
+    context.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    open_page = getattr(item, "funcargs", {}).get("open_page")
+    if report.failed and open_page is not None:
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        stem = re.sub(r"[^\w.-]+", "_", item.name)
+        for number, page in enumerate(open_page.pages()):
+            page.screenshot(path=ARTIFACTS / f"{stem}-{number}.png")
+            (ARTIFACTS / f"{stem}-{number}.log").write_text("\n".join(page.watch.log))
+        report.sections.append(("browser", f"screenshots and console logs are in {ARTIFACTS}"))
+    return report
