@@ -1,11 +1,12 @@
 """lis_toolkit: see what an image classifier has learned, through a linear link to StyleGAN-XL.
 
-    generator  = load_generator("fashion")
-    classifier = load_classifier("fashion")
-    pairs      = collect_pairs(generator, classifier)
-    link       = fit_link(pairs)
-    report     = link.report(generator, classifier, held_out_pairs, photographs)
-    walk       = tune_unit(generator, classifier, link, pairs.r[:4], unit=17)
+Examples
+--------
+>>> generator, classifier = load_generator("fashion"), load_classifier("fashion")
+>>> fitted, held_out = collect_pairs(generator, classifier).split()
+>>> link = fit_link(fitted)
+>>> print(report_link(link, generator, classifier, held_out, load_fashion("sample")))
+>>> walk = tune_unit(generator, classifier, link, held_out.r[:4], unit=17)
 """
 
 from __future__ import annotations
