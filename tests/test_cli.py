@@ -161,3 +161,12 @@ def test_fit_writes_a_link_that_knows_its_models(tmp_path):
     assert again.returncode == 0
     assert (Link.load(tmp_path / "b").A == link.A).all()
     assert json.dumps(link.provenance)
+
+
+def test_a_reader_that_closes_the_pipe_ends_it_quietly():
+    command = [sys.executable, "-m", "lis_toolkit.cli", "models"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 141
+    assert errors == ""
