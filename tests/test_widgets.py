@@ -169,8 +169,25 @@ def test_javascript_is_all_ours_and_loads_nothing():
     assert {path.name for path in files} >= {"picture.js", "charts.js", "explorer.css"}
     for path in files:
         text = path.read_text(encoding="utf-8")
-        for loading in ("http:", "https:", "//cdn", "import ", "import(", "@import", "url(", "eval("):
+        for loading in ("http:", "https:", "//cdn", "@import", "url(", "eval("):
             assert loading not in text, (path.name, loading)
+        assert (
+            text.count("import(")
+            == text.count("import(url)")
+            == text.count("url = URL.createObjectURL(new Blob")
+        )
+
+
+def test_plotly_is_sent_when_a_page_asks_for_it(monkeypatch):
+    charts = Charts()
+    sent = []
+    monkeypatch.setattr(charts, "send", lambda content, buffers=None: sent.append((content, buffers)))
+    charts._handle_custom_msg({"kind": "something else"}, [])
+    assert sent == []
+    charts._handle_custom_msg({"kind": "plotly"}, [])
+    ((content, (code,)),) = sent
+    assert content == {"kind": "plotly"} and len(code) > 1_000_000 and b"module.exports" in code
+    assert len(str(charts.get_state())) < 20_000, "what a notebook saves of it is small"
 
 
 def test_lis_toolkit_imports_no_widgets():

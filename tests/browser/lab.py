@@ -201,6 +201,7 @@ class Explorer:
         self.root = self.page.locator(".lis-explorer")
         self.handle = self.root.locator(".lis-unit .noUi-handle")
         self.root.locator("canvas").nth(2).wait_for(timeout=60_000)
+        self.root.locator(".js-plotly-plot .gtitle").nth(1).wait_for(timeout=60_000)
 
     def pixels(self):
         """RGB bytes of each canvas: list of (height, width, bytes)."""

@@ -12,21 +12,15 @@ from plotly.offline import get_plotlyjs
 
 STATIC = Path(__file__).parent / "static"
 
-# Plotly's own JavaScript comes with the Python package: nothing is fetched from a network. It looks for `module`.
-_ESM = (
-    "const Plotly = (() => { const module = { exports: {} };\n"
-    + get_plotlyjs()
-    + "\nreturn module.exports; })();\n"
-    + (STATIC / "charts.js").read_text(encoding="utf-8")
-)
 CLEAR = "rgba(0,0,0,0)"  # no background, so that the page's theme shows through; texts are coloured by explorer.css
 
 
 class Charts(anywidget.AnyWidget):
     """Plotly figures side by side, or one below the other where there is no room; drawn by `static/charts.js`.
 
-    plotly's FigureWidget sends changes as messages, and those that arrive while the browser still loads Plotly are
-    lost: figures came up empty on a busy machine. Here the state itself is what is sent.
+    plotly's FigureWidget came up empty on a busy machine: its 5 MB of JavaScript must load within two seconds, and
+    changes that it is sent before that are lost. Here Plotly follows when the browser asks for it (from the Python
+    package, not from a network), and what is sent is the whole state.
 
     Attributes
     ----------
@@ -39,10 +33,19 @@ class Charts(anywidget.AnyWidget):
     >>> charts.show([bars({"logit": (["Coat", "Bag"], [3.1, 0.2], "#0072B2")}, "logits")])
     """
 
-    _esm = _ESM
+    _esm = STATIC / "charts.js"
     _css = STATIC / "explorer.css"
 
     figures = traitlets.List(traitlets.Dict()).tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.on_msg(self._answer)
+
+    def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        """Send Plotly's JavaScript to a page that does not have it yet."""
+        if content.get("kind") == "plotly":
+            self.send({"kind": "plotly"}, [get_plotlyjs().encode()])
 
     def show(self, figures: Sequence[dict[str, Any]]) -> None:
         """Show figures as `bars` returns them, in one message to the browser."""
