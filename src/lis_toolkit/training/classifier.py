@@ -278,8 +278,8 @@ def choose_device(device: str | None) -> torch.device:
 
 
 RECIPES: dict[str, dict[str, Any]] = {  # of the bundled models: "fashion" and "fashion-judge"
-    "plain": {"name": "fashion", "augment": "light", "seed": 0, "epochs": 40},
-    "residual": {"name": "fashion-judge", "augment": "geometric", "seed": 1000, "epochs": 40},
+    "plain": {"name": "fashion", "augment": "light", "seed": 0, "epochs": 14},
+    "residual": {"name": "fashion-judge", "augment": "light", "seed": 1000, "epochs": 12},
 }
 
 
@@ -293,7 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", help="folder with Fashion-MNIST's IDX files (default: Debian's package)")
     parser.add_argument("--device", help="default: an accelerator if there is one, else the CPU")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--augment", choices=sorted(AUGMENTATIONS))
     parser.add_argument(
