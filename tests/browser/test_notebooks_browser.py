@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def opened(server, open_page):
+def opened(open_page, server):
     """Notebooks by name, opened and run once."""
     found = {}
 
@@ -167,8 +167,16 @@ def test_plots_follow_the_state(units):
             "import json; print(json.dumps([u for u, _ in explorer.state.moved_units(10)]))"
         )
     )
-    labels = units.root.locator(".js-plotly-plot").nth(1).locator(".ytick text").all_text_contents()
-    assert [label.strip() for label in labels] == [f"unit {u}" for u in moved]
+    labels = (
+        units.root.locator(".js-plotly-plot")
+        .nth(1)
+        .locator(".ytick text")
+        .evaluate_all(
+            """texts => texts.map(e => [e.getBoundingClientRect().top, e.textContent.trim()])
+            .sort((a, b) => a[0] - b[0]).map(pair => pair[1])"""
+        )
+    )
+    assert labels == [f"unit {u}" for u in moved], "from the top"
 
 
 def test_a_failed_render_is_told_in_the_widget_and_forgotten_after_the_next_good_one(units):
