@@ -100,7 +100,9 @@ def test_moved_units_and_top_classes_against_loops(session):
     state = session.tune(session.start("cross", 2), session.units[0], 3.0)
     change = (state.r - state.start_r).tolist()
     expected = sorted(range(len(change)), key=lambda i: -abs(change[i]))[:4]
+    expected += [] if state.unit in expected else [state.unit]
     assert [unit for unit, _ in state.moved_units(4)] == expected
+    assert state.unit in [unit for unit, _ in state.moved_units(1)]
     assert [value for _, value in state.moved_units(4)] == pytest.approx([change[i] for i in expected])
     rows = state.top_classes(2)
     best = sorted(range(3), key=lambda k: -max(state.logits[k], state.start_logits[k]))[:2]

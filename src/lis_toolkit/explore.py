@@ -146,10 +146,14 @@ class UnitState:
         return [(self.classes[k], float(shown[0, k]), float(shown[1, k])) for k in chosen.tolist()]
 
     def moved_units(self, count: int = 10) -> list[tuple[int, float]]:
-        """Return (unit, change) of the units whose re-encoded activation changed most, the largest first."""
+        """Return (unit, change) of the units whose re-encoded activation changed most, the largest first.
+
+        The unit that was set comes last where it is not among the first `count`.
+        """
         change = self.r - self.start_r  # [R]
-        order = change.abs().argsort(descending=True, stable=True)[: whole_number(count, "count", 1)]
-        return [(unit, float(change[unit])) for unit in order.tolist()]
+        order = change.abs().argsort(descending=True, stable=True)[: whole_number(count, "count", 1)].tolist()
+        shown = order if self.unit in order else [*order, self.unit]
+        return [(unit, float(change[unit])) for unit in shown]
 
 
 class UnitSession:
