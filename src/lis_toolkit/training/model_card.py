@@ -187,7 +187,7 @@ def classifier_card(classifier: Classifier, size: int, role: str) -> str:
         "|" + "---|" * len(accuracy["per_class"]),
         "| " + " | ".join(_percent(v) for v in accuracy["per_class"].values()) + " |",
         "",
-        "Weak at: shirts, which it takes for T-shirts, pullovers and coats, as people do with these photographs.",
+        "Weak at: shirts, which it takes for T-shirts, pullovers and coats; people disagree on these photographs too.",
         "",
         "## Training",
         "",
