@@ -86,6 +86,18 @@ def as_arrays(pixels):
     return [np.frombuffer(data, np.uint8).reshape(height, width, 3) for height, width, data in pixels]
 
 
+def same_picture(got, expected):
+    """Pixel for pixel, but for a last bit of float32 that now and then falls on the other side of a rounding.
+
+    The order of sums in another process depends on where its memory lies.
+    """
+    assert got.shape == expected.shape
+    apart = np.abs(got.astype(int) - expected)
+    assert apart.max() <= 1 and (apart > 0).mean() < 0.005, (
+        f"{(apart > 0).sum()} values differ, by {apart.max()}"
+    )
+
+
 def test_arrow_keys_change_the_picture_to_the_one_the_library_renders(units, tmp_path):
     torch.set_grad_enabled(False)
     try:
@@ -105,10 +117,10 @@ def test_arrow_keys_change_the_picture_to_the_one_the_library_renders(units, tmp
         torch.set_grad_enabled(True)
     assert shown.value == pytest.approx(wanted, rel=1e-3)
     assert units.readout() == pytest.approx(shown.value, abs=0.0051)
-    for name, got, expected in zip(("start", "tuned", "difference"), after, shown.panels, strict=True):
-        np.testing.assert_array_equal(got, expected, err_msg=name)
+    for got, expected in zip(after, shown.panels, strict=True):
+        same_picture(got, expected)
     np.testing.assert_array_equal(before[0], after[0], err_msg="the start picture must stay")
-    assert (before[1] != after[1]).any()
+    assert (np.abs(before[1].astype(int) - after[1]) > 1).any(), "the tuned picture must change"
 
 
 def test_a_held_key_ends_on_the_last_value(units, tmp_path):
@@ -124,7 +136,7 @@ def test_a_held_key_ends_on_the_last_value(units, tmp_path):
     with torch.no_grad():
         shown = Shown(units, tmp_path)
     assert shown.value == pytest.approx(shown.low + 63 * (shown.high - shown.low) / 100, rel=1e-3)
-    np.testing.assert_array_equal(as_arrays(units.pixels())[1], shown.panels[1])
+    same_picture(as_arrays(units.pixels())[1], shown.panels[1])
 
 
 def test_another_class_seed_and_unit_show_another_garment_and_range(units, tmp_path):
@@ -139,8 +151,8 @@ def test_another_class_seed_and_unit_show_another_garment_and_range(units, tmp_p
         shown = Shown(units, tmp_path)
     after = as_arrays(units.pixels())
     for got, expected in zip(after, shown.panels, strict=True):
-        np.testing.assert_array_equal(got, expected)
-    assert (before[0] != after[0]).any()
+        same_picture(got, expected)
+    assert (np.abs(before[0].astype(int) - after[0]) > 1).mean() > 0.05, "another garment"
     assert shown.value == shown.high
     assert f"unit {shown.unit} at {shown.value:.2f}" in units.captions()[1]
 
