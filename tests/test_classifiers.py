@@ -381,6 +381,8 @@ def test_critic_features_learn_and_are_frozen():
 
 # ---- the bundled weights
 
+LEAST_ACCURACY = {"fashion": 0.935, "fashion-judge": 0.93}  # of 10,000 test photographs
+
 
 @pytest.mark.parametrize("name", ["fashion", "fashion-judge"])
 def test_bundled_weights(name):
@@ -389,7 +391,7 @@ def test_bundled_weights(name):
     assert (classifier.channels, classifier.size) == (1, (32, 32))
     assert classifier.hash == classifier.metadata["sha256"]
     accuracy = classifier.metadata["accuracy"]["test"]
-    assert accuracy["images"] == 10_000 and accuracy["overall"] >= 0.935
+    assert accuracy["images"] == 10_000 and accuracy["overall"] >= LEAST_ACCURACY[name]
     sample = load_fashion("sample")
     assert measure_accuracy(classifier, sample)["overall"] >= 0.90
     r = classifier.features(sample.images[:200])
@@ -429,4 +431,7 @@ def test_bundled_accuracy_on_the_whole_test_set(name):
         pytest.skip(str(error))
     classifier = load_classifier(name)
     measured = measure_accuracy(classifier, test)["overall"]
-    assert measured >= 0.935 and abs(measured - classifier.metadata["accuracy"]["test"]["overall"]) <= 2e-4
+    assert (
+        measured >= LEAST_ACCURACY[name]
+        and abs(measured - classifier.metadata["accuracy"]["test"]["overall"]) <= 2e-4
+    )

@@ -86,7 +86,9 @@ def test_every_layer(golden: Any) -> None:
     wanted = {key.removeprefix("act/"): value for key, value in arrays.items() if key.startswith("act/")}
     assert seen.keys() == wanted.keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(seen[name], value, atol=TOLERANCE, rtol=0, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            seen[name], value, atol=TOLERANCE, rtol=0, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 def test_a_latent_per_layer_and_a_user_transform(golden: Any) -> None:
