@@ -116,16 +116,20 @@ class SynthesisInput(nn.Module):
     def forward(self, w: Tensor) -> Tensor:
         """Map w [N, W] to features [N, C, S, S]."""
         spec = self.spec
-        t = self.affine(w)  # [N, 4]: cosine, sine, shift right, shift down
-        t = t / t[:, :2].norm(dim=1, keepdim=True)
+        # Products and sums element by element: phases can be large, and matrix products whose rounding changes with the
+        # size of the batch would move whole pictures by more than 1e-5.
+        affine = self.affine
+        t = (w[:, None, :] * (affine.weight * affine.weight_gain)).sum(dim=2) + affine.bias * affine.bias_gain
+        t = t / t[:, :2].norm(dim=1, keepdim=True)  # [N, 4]: cosine, sine, shift right, shift down
         cos, sin, dx, dy = t.unbind(dim=1)
-        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-        rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=1).view(-1, 3, 3)
-        shift = torch.stack([one, zero, -dx, zero, one, -dy, zero, zero, one], dim=1).view(-1, 3, 3)
-        transform = rotation @ shift @ self.transform  # [N, 3, 3]
+        first = torch.stack([cos, -sin, sin * dy - cos * dx], dim=1)
+        second = torch.stack([sin, cos, -sin * dx - cos * dy], dim=1)
+        motion = torch.stack([first, second], dim=1)  # [N, 2, 3]: rotation times translation, without the last row
+        transform = (motion[:, :, :, None] * self.transform).sum(dim=2)  # [N, 2, 3]
 
-        phases = self.phases + (self.freqs @ transform[:, :2, 2:]).squeeze(2)  # [N, C]
-        freqs = self.freqs @ transform[:, :2, :2]  # [N, C, 2]
+        phases = self.phases + (self.freqs * transform[:, None, :, 2]).sum(dim=2)  # [N, C]
+        phases = phases - phases.detach().round()  # whole turns say nothing, and cost digits
+        freqs = (self.freqs[:, :, None] * transform[:, None, :, :2]).sum(dim=2)  # [N, C, 2]
         headroom = spec.sampling_rate / 2 - spec.bandwidth
         amplitude = (1 - (freqs.norm(dim=2) - spec.bandwidth) / headroom).clamp(0, 1)  # [N, C]
 
