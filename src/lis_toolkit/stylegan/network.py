@@ -124,7 +124,8 @@ class SynthesisInput(nn.Module):
         cos, sin, dx, dy = t.unbind(dim=1)
         first = torch.stack([cos, -sin, sin * dy - cos * dx], dim=1)
         second = torch.stack([sin, cos, -sin * dx - cos * dy], dim=1)
-        motion = torch.stack([first, second], dim=1)  # [N, 2, 3]: rotation times translation, without the last row
+        # Rotation times translation, without the last row, then the user's transform.
+        motion = torch.stack([first, second], dim=1)  # [N, 2, 3]
         transform = (motion[:, :, :, None] * self.transform).sum(dim=2)  # [N, 2, 3]
 
         phases = self.phases + (self.freqs * transform[:, None, :, 2]).sum(dim=2)  # [N, C]
