@@ -372,7 +372,12 @@ def main(arguments: list[str] | None = None) -> None:
     if given["checkpoint"] and Path(given["checkpoint"]).exists():
         trainer.resume(given["checkpoint"])
     generator = trainer.run(given["checkpoint"])
-    notes = {"images": len(photographs), "device": device.type, "critic_epochs": given["critic_epochs"]}
+    notes: dict[str, Any] = {
+        "images": len(photographs),
+        "device": device.type,
+        "critic_epochs": given["critic_epochs"],
+    }
+    notes["bfloat16"] = trainer.half
     save_generator(generator, given["out"], training={**asdict(settings), **notes})
 
 
