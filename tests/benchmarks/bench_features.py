@@ -10,14 +10,13 @@ ratio is the median over rounds. Weights don't change timings: where the bundled
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
+import machine
 import torch
 
 from lis_toolkit.classifiers import Classifier, build_network, load_classifier
@@ -93,27 +92,16 @@ def main() -> None:
         "sizes": {"images": args.images, "batch_size": args.batch_size, "dtype": "float32"},
         "load_average_before": load,
         "hardware": {
-            "processor": _processor(),
+            "processor": machine.processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "device": args.device,
             "system": platform.platform(),
         },
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "command": "python " + " ".join(sys.argv),
+        "command": machine.command(),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n")
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+    machine.report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ Each process imports torch, then lis_toolkit, and times both; medians. Which hea
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+import machine
 
 HEAVY = [
     "scipy",
@@ -72,22 +73,11 @@ def main() -> None:
             "lis_toolkit": [round(t, 3) for t in own_seconds],
         },
         "load_average_before": load,
-        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "hardware": machine.hardware(),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "command": "python " + " ".join(sys.argv),
+        "command": machine.command(),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n")
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+    machine.report(result, args.out)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+import machine
+
 CONTESTANTS = ("sklearn", "sklearn64", "ols", "ols64", "ridge1", "ridge20", "ridge1_64", "ridge20_64")
 
 
@@ -177,16 +179,9 @@ def compare(args: argparse.Namespace, runs: dict, found: dict) -> dict:
         "median_extra_mb": extra,
         "runs": runs,
         "sizes": {"rows": args.rows, "units": args.units, "latents": args.latents, "dtype": "float32"},
-        "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
-        "command": "python " + " ".join(sys.argv),
+        "hardware": machine.hardware(),
+        "command": machine.command(),
     }  # fmt: skip
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":
