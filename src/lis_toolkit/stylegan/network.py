@@ -13,39 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lis_toolkit.stylegan.geometry import GeneratorConfig, InputSpec, LayerSpec
-from lis_toolkit.stylegan.resample import (
-    design_filter,
-    downsampling_matrix,
-    filter_radial,
-    separable,
-    upsampling_matrix,
-)
-
-MAGNITUDE_DECAY = 0.999  # of the running mean square of a layer's input, followed in training only
+from lis_toolkit.stylegan.layer import FullyConnected, SynthesisLayer
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
     """Scale every row of x [N, D] to unit mean square."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
-
-
-class FullyConnected(nn.Module):
-    """A fully connected layer with equalised learning rate: ``y = x (weight m / sqrt(in))^T + bias m``."""
-
-    def __init__(
-        self, n_in: int, n_out: int, *, lrelu: bool = False, lr_multiplier: float = 1.0, bias: float = 0.0
-    ):
-        super().__init__()
-        self.lrelu = lrelu
-        self.weight_gain = lr_multiplier / math.sqrt(n_in)
-        self.bias_gain = lr_multiplier
-        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full((n_out,), bias / lr_multiplier))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x [N, in] to [N, out]."""
-        y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return F.leaky_relu(y, 0.2) * math.sqrt(2) if self.lrelu else y
 
 
 class MappingNetwork(nn.Module):
@@ -142,111 +115,6 @@ class SynthesisInput(nn.Module):
         x = torch.sin(2 * math.pi * angle) * amplitude[:, :, None, None]  # [N, C, S, S]
         weight = self.weight / math.sqrt(spec.channels)
         return torch.matmul(weight, x.flatten(2)).unflatten(2, x.shape[2:])
-
-
-class SynthesisLayer(nn.Module):
-    """Modulated convolution, bias, and a filtered nonlinearity at a higher sampling rate."""
-
-    magnitude_ema: Tensor
-    up_filter: Tensor | None
-    down_filter: Tensor | None
-    up_matrix: Tensor
-    down_matrix: Tensor
-
-    def __init__(self, spec: LayerSpec, w_dim: int):
-        super().__init__()
-        self.spec = spec
-        self.affine = FullyConnected(w_dim, spec.in_channels, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(spec.out_channels, spec.in_channels, spec.kernel, spec.kernel))
-        self.bias = nn.Parameter(torch.zeros(spec.out_channels))
-        self.register_buffer("magnitude_ema", torch.ones(()))
-        up = design_filter(spec.up_taps, spec.in_cutoff, spec.in_half_width * 2, spec.tmp_rate)
-        down = design_filter(
-            spec.down_taps, spec.out_cutoff, spec.out_half_width * 2, spec.tmp_rate, radial=spec.radial_down
-        )
-        self.register_buffer("up_filter", up)
-        self.register_buffer("down_filter", down)
-        self.register_buffer("up_matrix", torch.empty(0), persistent=False)
-        self.register_buffer("down_matrix", torch.empty(0), persistent=False)
-        self.build_matrices()
-        self.register_load_state_dict_post_hook(lambda module, keys: module.build_matrices())
-
-    @property
-    def crops_early(self) -> bool:
-        """Whether the layer only crops between convolution and nonlinearity: no filter, the same on both sides."""
-        low, high = self.spec.padding
-        return self.up_filter is None and low == high <= 0
-
-    def build_matrices(self) -> None:
-        """Make the resampling matrices anew from the filters, which a checkpoint may have replaced."""
-        spec = self.spec
-        if spec.is_torgb:
-            return
-        padded = spec.in_size + spec.kernel - 1
-        temporary = (spec.out_size - 1) * spec.down_factor + spec.down_taps
-        self.up_matrix = upsampling_matrix(self.up_filter, padded, temporary, spec.up_factor, spec.padding[0])
-        if not spec.radial_down:
-            self.down_matrix = downsampling_matrix(
-                self.down_filter, temporary, spec.out_size, spec.down_factor
-            )
-
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Map x [N, C_in, S, S] and w [N, W] to [N, C_out, T, T]."""
-        if self.training:
-            with torch.no_grad():
-                magnitude = x.detach().float().square().mean()
-                self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, MAGNITUDE_DECAY))
-        x = self.convolve(x, self.affine(w))
-        spec = self.spec
-        if spec.is_torgb:
-            return self.clamp(x)
-        if self.up_filter is not None:
-            x = separable(x, self.up_matrix)
-        elif not self.crops_early:
-            low, high = spec.padding
-            x = F.pad(x, [low, high, low, high])
-        x = self.clamp(F.leaky_relu(x, 0.2))
-        if self.down_filter is None:
-            return x
-        if spec.radial_down:
-            return filter_radial(x, self.down_filter, spec.down_factor)
-        return separable(x, self.down_matrix)
-
-    def convolve(self, x: Tensor, styles: Tensor) -> Tensor:
-        """Convolve x with the weight modulated by styles [N, C_in], and add the bias.
-
-        Scaling a sample's input and output channels is the same function as giving it a weight of its own, and lets
-        the whole batch share one. The styles are scaled to unit mean square sample by sample (the published code:
-        over the batch); demodulation cancels that scale, so only a sample's independence of its batch is gained.
-        """
-        spec = self.spec
-        weight: Tensor = self.weight
-        bias: Tensor = self.bias
-        gain = torch.rsqrt(self.magnitude_ema)
-        if spec.is_torgb:
-            styles = styles / math.sqrt(spec.in_channels * spec.kernel**2)
-            scale = gain
-        else:
-            weight = weight * torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True))
-            styles = styles * torch.rsqrt(styles.square().mean(dim=1, keepdim=True))
-            power = styles.square() @ weight.square().sum(dim=(2, 3)).T  # [N, C_out]
-            # The nonlinearity's gain sqrt(2) moves in front of it: leaky ReLU and the filters commute with a factor.
-            scale = (torch.rsqrt(power + 1e-8) * gain * math.sqrt(2))[:, :, None, None]
-            bias = bias * math.sqrt(2)
-        border = spec.kernel - 1
-        if self.crops_early:  # what would be cropped behind the convolution need not be computed
-            border += spec.padding[0]
-            if border < 0:
-                x, border = x[:, :, -border:border, -border:border], 0
-        x = x * styles[:, :, None, None].to(x.dtype)
-        x = x.contiguous(memory_format=torch.channels_last)
-        x = F.conv2d(x, weight.to(x.dtype), padding=border)
-        return torch.addcmul(bias[:, None, None].to(x.dtype), x, scale.to(x.dtype))
-
-    def clamp(self, x: Tensor) -> Tensor:
-        """Limit x to the layer's range."""
-        limit = self.spec.conv_clamp
-        return x if limit is None else x.clamp(-limit, limit)
 
 
 class SynthesisNetwork(nn.Module):

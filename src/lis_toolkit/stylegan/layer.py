@@ -1,0 +1,207 @@
+"""A synthesis layer of StyleGAN3: modulated convolution, bias, and a nonlinearity at a higher sampling rate.
+
+Source: Karras et al. 2021 (arXiv 2106.12423), sections 3 and appendices C and F.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd.forward_ad import unpack_dual
+
+from lis_toolkit.stylegan.geometry import LayerSpec
+from lis_toolkit.stylegan.nonlinearity import (
+    MatrixNonlinearity,
+    Nonlinearity,
+    PolyphaseNonlinearity,
+    Window,
+)
+from lis_toolkit.stylegan.resample import design_filter
+from lis_toolkit.stylegan.winograd import TILES, FrozenConvolution, WinogradWeight
+
+MAGNITUDE_DECAY = 0.999  # of the running mean square of a layer's input, followed in training only
+WINOGRAD_CHANNELS = 128  # of input and output, from where on the fast convolution was measured to be faster
+
+
+class FullyConnected(nn.Module):
+    """A fully connected layer with equalised learning rate: ``y = x (weight m / sqrt(in))^T + bias m``."""
+
+    def __init__(
+        self, n_in: int, n_out: int, *, lrelu: bool = False, lr_multiplier: float = 1.0, bias: float = 0.0
+    ):
+        super().__init__()
+        self.lrelu = lrelu
+        self.weight_gain = lr_multiplier / math.sqrt(n_in)
+        self.bias_gain = lr_multiplier
+        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((n_out,), bias / lr_multiplier))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [N, in] to [N, out]."""
+        y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return F.leaky_relu(y, 0.2) * math.sqrt(2) if self.lrelu else y
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated convolution, bias, and a filtered nonlinearity at a higher sampling rate.
+
+    On processors the filters are polyphase convolutions and wide 3 x 3 convolutions with frozen weights are Winograd's;
+    on other devices the filters are matrix products.
+    """
+
+    magnitude_ema: Tensor
+    up_filter: Tensor | None
+    down_filter: Tensor | None
+
+    def __init__(self, spec: LayerSpec, w_dim: int):
+        super().__init__()
+        self.spec = spec
+        self.affine = FullyConnected(w_dim, spec.in_channels, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(spec.out_channels, spec.in_channels, spec.kernel, spec.kernel))
+        self.bias = nn.Parameter(torch.zeros(spec.out_channels))
+        self.register_buffer("magnitude_ema", torch.ones(()))
+        up = design_filter(spec.up_taps, spec.in_cutoff, spec.in_half_width * 2, spec.tmp_rate)
+        down = design_filter(
+            spec.down_taps, spec.out_cutoff, spec.out_half_width * 2, spec.tmp_rate, radial=spec.radial_down
+        )
+        self.register_buffer("up_filter", up)
+        self.register_buffer("down_filter", down)
+        self._prepared = _Prepared()
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Map x [N, C_in, S, S] and w [N, W] to [N, C_out, T, T]."""
+        if self.training:
+            with torch.no_grad():
+                magnitude = x.detach().float().square().mean()
+                self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, MAGNITUDE_DECAY))
+        styles, scale, bias = (t[..., None, None].to(x.dtype) for t in self.modulation(w))
+        if self.spec.is_torgb:
+            x = torch.addcmul(bias, F.conv2d(x * styles, self.weight.to(x.dtype)), scale)
+            limit = self.spec.conv_clamp
+            return x if limit is None else x.clamp(-limit, limit)
+        overwrite = not _followed(x, styles, scale, bias)
+        nonlinearity = self.nonlinearity()
+        y = self.convolve(x, styles, scale, bias, nonlinearity.window, overwrite)
+        return nonlinearity(y, overwrite)
+
+    def modulation(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the scales of input channels [N, C_in] and output channels [N or 1, C_out], and the bias [C_out].
+
+        Scaling a sample's input and output channels is the same function as giving it a weight of its own, and lets
+        the whole batch share one. The styles are scaled to unit mean square sample by sample (the published code:
+        over the batch); demodulation cancels that scale, so only a sample's independence of its batch is gained.
+        """
+        spec = self.spec
+        styles, gain = self.affine(w), torch.rsqrt(self.magnitude_ema)
+        if spec.is_torgb:
+            return styles / math.sqrt(spec.in_channels * spec.kernel**2), gain.expand(1, 1), self.bias
+        styles = styles * torch.rsqrt(styles.square().mean(dim=1, keepdim=True))
+        if self.weight.requires_grad:
+            energy, unit = self._energy()
+        else:
+            energy, unit = self._prepared.get(self, "energy", self._energy)
+        demodulation = torch.rsqrt(styles.square() @ energy.T + 1e-8)  # [N, C_out]
+        # The nonlinearity's gain sqrt(2) moves in front of it: leaky ReLU and the filters commute with a factor.
+        return styles, demodulation * unit * gain * math.sqrt(2), self.bias * math.sqrt(2)
+
+    def _energy(self) -> tuple[Tensor, Tensor]:
+        """Give the normalised weight's squares summed over taps [C_out, C_in], and what normalises it [C_out]."""
+        square = self.weight.square().sum(dim=(2, 3))
+        unit = torch.rsqrt(square.mean(dim=1) / self.spec.kernel**2)
+        return square * unit.square()[:, None], unit
+
+    def convolve(
+        self, x: Tensor, styles: Tensor, scale: Tensor, bias: Tensor, window: Window, overwrite: bool
+    ) -> Tensor:
+        """Convolve x modulated by styles, scale the outputs and add the bias: the `window` of it, [N, C_out, L, L].
+
+        Only what the window shows of the convolution, which is padded by k - 1 zeros, is computed.
+        """
+        border = self.spec.kernel - 1
+        first, last = max(window.start, 0), min(window.start + window.size, self.spec.in_size + border)
+        count = last - first
+        fast = self._winograd(x)
+        size = (count + border,) * 2 if fast is None else fast.whole_tiles((count, count))
+        x = _place(x, styles, None, border - first, size, overwrite)
+        if fast is None:
+            y = F.conv2d(x, self._weight(x.dtype))
+        else:
+            y = FrozenConvolution.apply(x, self.weight, fast)[:, :, :count, :count]  # type: ignore[no-untyped-call]
+        return _place(y, scale, bias, first - window.start, (window.size,) * 2, overwrite)
+
+    def _weight(self, dtype: torch.dtype) -> Tensor:
+        if self.weight.requires_grad or dtype == self.weight.dtype:
+            return self.weight.to(dtype)
+        return self._prepared.get(self, dtype, lambda: self.weight.detach().to(dtype))
+
+    def _winograd(self, x: Tensor) -> WinogradWeight | None:
+        outputs, inputs, kernel, _ = self.weight.shape
+        wide = kernel == 3 and min(outputs, inputs) >= WINOGRAD_CHANNELS
+        if not wide or self.weight.requires_grad or x.dtype not in TILES or x.device.type != "cpu":
+            return None
+        return self._prepared.get(self, ("winograd", x.dtype), lambda: WinogradWeight(self.weight, x.dtype))
+
+    def nonlinearity(self) -> Nonlinearity:
+        """Give the filtered nonlinearity for the device that the layer is on."""
+        kind = PolyphaseNonlinearity if self.weight.device.type == "cpu" else MatrixNonlinearity
+        return self._prepared.get(self, kind, lambda: kind(self.spec, self.up_filter, self.down_filter))
+
+
+class _Prepared:
+    """What a layer derives from its weight and filters, made anew when one of them has changed; never copied."""
+
+    def __init__(self) -> None:
+        self.state: tuple[object, ...] = ()
+        self.values: dict[object, Any] = {}
+
+    def get(self, layer: SynthesisLayer, key: object, make: Callable[[], Any]) -> Any:
+        """Give what `make` makes, from memory if nothing has changed since."""
+        state = tuple(map(_identity, (layer.weight, layer.up_filter, layer.down_filter)))
+        if state != self.state:
+            self.state, self.values = state, {}
+        if key not in self.values:
+            self.values[key] = make()
+        return self.values[key]
+
+    def __reduce__(self) -> tuple[type[_Prepared], tuple[()]]:
+        return _Prepared, ()
+
+
+def _identity(tensor: Tensor | None) -> object:
+    if tensor is None:
+        return None
+    version = 0 if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), version, tensor.device, tensor.dtype
+
+
+def _followed(*tensors: Tensor) -> bool:
+    """Whether derivatives of tensors are followed, backward or forward, or they are batched by torch.func."""
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return True
+    return any(is_functorch_wrapped_tensor(t) or unpack_dual(t).tangent is not None for t in tensors)
+
+
+def _place(
+    x: Tensor, scale: Tensor, bias: Tensor | None, low: int, size: tuple[int, int], overwrite: bool
+) -> Tensor:
+    """Scale x [N, C, H, W], add the bias, and pad with zeros or crop: `low` samples in front, up to `size`."""
+    if not overwrite:
+        x = x * scale if bias is None else torch.addcmul(bias, x, scale)
+        high, wide = (total - low - side for total, side in zip(size, x.shape[2:], strict=True))
+        return F.pad(x, [low, wide, low, high])
+    out = x.new_zeros(len(x), *size, x.shape[1]).permute(0, 3, 1, 2)
+    x = x[:, :, max(-low, 0) :, max(-low, 0) :]
+    low = max(low, 0)
+    x = x[:, :, : size[0] - low, : size[1] - low]
+    place = out[:, :, low : low + x.shape[2], low : low + x.shape[3]]
+    if bias is None:
+        torch.mul(x, scale, out=place)
+    else:
+        torch.addcmul(bias, x, scale, out=place)
+    return out
