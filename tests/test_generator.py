@@ -24,6 +24,7 @@ from lis_toolkit.stylegan import (
 )
 from lis_toolkit.stylegan.geometry import InputSpec, LayerSpec, lay_out
 from lis_toolkit.stylegan.network import SynthesisInput, SynthesisLayer
+from literal import literal_layer
 from tiny import CLASSES, TINY, tiny_generator
 
 
@@ -33,49 +34,6 @@ def generator() -> Generator:
 
 
 # --- synthesis -------------------------------------------------------------------------------------------------------
-
-
-def fir(x, taps, step=1):
-    """Convolve every channel with taps [t] on both axes or [t, t]: the filter runs backwards over the samples."""
-    kernel = (taps if taps.ndim == 2 else torch.outer(taps, taps)).flip(0, 1)
-    n = x.shape[1]
-    return F.conv2d(x, kernel.expand(n, 1, *kernel.shape), stride=step, groups=n)
-
-
-def slow_layer(layer, x, w):
-    """A synthesis layer as published: one weight per sample, grouped convolution, zeros inserted and filtered."""
-    spec, (n, c_in) = layer.spec, x.shape[:2]
-    k = spec.kernel
-    affine = layer.affine
-    styles = w @ (affine.weight / math.sqrt(w.shape[1])).T + affine.bias  # [N, C_in]
-    weight = layer.weight
-    if spec.is_torgb:
-        styles = styles / math.sqrt(c_in * k**2)
-        weights = weight[None] * styles[:, None, :, None, None]
-    else:
-        weight = weight / weight.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        styles = styles / styles.square().mean().sqrt()  # over the batch
-        weights = weight[None] * styles[:, None, :, None, None]  # [N, C_out, C_in, k, k]
-        weights = weights / (weights.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).sqrt()
-    x = x / layer.magnitude_ema.sqrt()
-    x = F.conv2d(x.reshape(1, n * c_in, *x.shape[2:]), weights.flatten(0, 1), padding=k - 1, groups=n)
-    x = x.unflatten(1, (n, spec.out_channels))[0] + layer.bias[:, None, None]
-
-    up, down = spec.up_factor, spec.down_factor
-    side = x.shape[2]
-    stuffed = x.new_zeros(n, spec.out_channels, side * up, side * up)
-    stuffed[:, :, ::up, ::up] = x
-    low, high = spec.padding
-    x = F.pad(stuffed, [low, high, low, high])
-    if layer.up_filter is not None:
-        x = fir(x, layer.up_filter) * up**2
-    if not spec.is_torgb:
-        x = F.leaky_relu(x, 0.2) * math.sqrt(2)
-    if spec.conv_clamp is not None:
-        x = x.clamp(-spec.conv_clamp, spec.conv_clamp)
-    if layer.down_filter is not None:
-        return fir(x, layer.down_filter, down)
-    return x[:, :, ::down, ::down]
 
 
 def random_spec(rng, **fixed):
@@ -114,7 +72,7 @@ def compare_layer(spec, seed):
     x = torch.randn(3, spec.in_channels, spec.in_size, spec.in_size, requires_grad=True)
     w = torch.randn(3, 5, requires_grad=True)
     inputs = [x, w, *layer.parameters()]
-    got, wanted = layer(x, w), slow_layer(layer, x, w)
+    got, wanted = layer(x, w), literal_layer(layer, x, w)
     assert got.shape == (3, spec.out_channels, spec.out_size, spec.out_size)
     torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
     assert got.std() > 0.01
@@ -203,7 +161,7 @@ def test_the_network_is_its_layers_one_after_another(generator):
     ws = torch.randn(2, g.num_ws, g.w_dim, generator=torch.Generator().manual_seed(2))
     x = slow_input(g.synthesis.input, ws[:, 0])
     for i, name in enumerate(g.synthesis.layer_names):
-        x = slow_layer(g.synthesis.get_submodule(name), x, ws[:, i + 1])
+        x = literal_layer(g.synthesis.get_submodule(name), x, ws[:, i + 1])
     wanted = x * g.synthesis.output_scale
     torch.testing.assert_close(g.synthesis(ws), wanted, atol=1e-4, rtol=0)
     torch.testing.assert_close(g.render(ws), (wanted / 2 + 0.5).clamp(0, 1), atol=1e-4, rtol=0)
@@ -573,7 +531,7 @@ def test_resampling_follows_the_filters_of_the_file(generator, tmp_path):
     layer = again.synthesis.get_submodule(name.split(".")[1])
     x = torch.randn(1, layer.spec.in_channels, layer.spec.in_size, layer.spec.in_size)
     w = torch.randn(1, 12)
-    torch.testing.assert_close(layer(x, w), slow_layer(layer, x, w), atol=1e-4, rtol=0)
+    torch.testing.assert_close(layer(x, w), literal_layer(layer, x, w), atol=1e-4, rtol=0)
     before = generator.synthesis.get_submodule(name.split(".")[1])(x, w)
     assert (layer(x, w) - before).abs().max() > 0.1
 

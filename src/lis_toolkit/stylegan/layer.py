@@ -26,7 +26,10 @@ from lis_toolkit.stylegan.resample import design_filter
 from lis_toolkit.stylegan.winograd import TILES, FrozenConvolution, WinogradWeight
 
 MAGNITUDE_DECAY = 0.999  # of the running mean square of a layer's input, followed in training only
-WINOGRAD_CHANNELS = 128  # of input and output, from where on the fast convolution was measured to be faster
+# From here on Winograd's convolution was measured to be faster: channels of input and output, and products per image.
+# The rule does not look at the batch: a picture must not depend on the pictures beside it.
+WINOGRAD_CHANNELS = 128
+WINOGRAD_PRODUCTS = 4e9
 
 
 class FullyConnected(nn.Module):
@@ -80,9 +83,10 @@ class SynthesisLayer(nn.Module):
             with torch.no_grad():
                 magnitude = x.detach().float().square().mean()
                 self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, MAGNITUDE_DECAY))
-        styles, scale, bias = (t[..., None, None].to(x.dtype) for t in self.modulation(w))
+        styles, scale, bias = (t[..., None, None] for t in self.modulation(w))
         if self.spec.is_torgb:
-            x = torch.addcmul(bias, F.conv2d(x * styles, self.weight.to(x.dtype)), scale)
+            x = F.conv2d(x * styles.to(x.dtype), self.weight.to(x.dtype))
+            x = torch.addcmul(bias.to(x.dtype), x, scale.to(x.dtype))
             limit = self.spec.conv_clamp
             return x if limit is None else x.clamp(-limit, limit)
         overwrite = not _followed(x, styles, scale, bias)
@@ -126,24 +130,36 @@ class SynthesisLayer(nn.Module):
         border = self.spec.kernel - 1
         first, last = max(window.start, 0), min(window.start + window.size, self.spec.in_size + border)
         count = last - first
-        fast = self._winograd(x)
+        fast = self._winograd(x, count)
         size = (count + border,) * 2 if fast is None else fast.whole_tiles((count, count))
         x = _place(x, styles, None, border - first, size, overwrite)
         if fast is None:
-            y = F.conv2d(x, self._weight(x.dtype))
+            weight, divisor = self._weight(x.dtype)
+            y = F.conv2d(x, weight)
+            scale = scale if divisor is None else scale / divisor
         else:
             y = FrozenConvolution.apply(x, self.weight, fast)[:, :, :count, :count]  # type: ignore[no-untyped-call]
         return _place(y, scale, bias, first - window.start, (window.size,) * 2, overwrite)
 
-    def _weight(self, dtype: torch.dtype) -> Tensor:
-        if self.weight.requires_grad or dtype == self.weight.dtype:
-            return self.weight.to(dtype)
-        return self._prepared.get(self, dtype, lambda: self.weight.detach().to(dtype))
+    def _weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """Give the weight for a definition's convolution, and what its outputs are to be divided by."""
+        if self.weight.requires_grad:
+            return self._cast_weight(dtype)
+        return self._prepared.get(self, dtype, lambda: self._cast_weight(dtype))
 
-    def _winograd(self, x: Tensor) -> WinogradWeight | None:
+    def _cast_weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        if dtype != torch.float16:
+            return self.weight.to(dtype), None
+        # Beyond 65,504 there is no float16: sums are kept near 1.
+        scale = self._energy()[1][:, None, None] / math.sqrt(self.weight[0].numel())
+        return (self.weight * scale[..., None]).half(), scale
+
+    def _winograd(self, x: Tensor, count: int) -> WinogradWeight | None:
         outputs, inputs, kernel, _ = self.weight.shape
         wide = kernel == 3 and min(outputs, inputs) >= WINOGRAD_CHANNELS
-        if not wide or self.weight.requires_grad or x.dtype not in TILES or x.device.type != "cpu":
+        large = 9 * count**2 * outputs * inputs >= WINOGRAD_PRODUCTS
+        frozen = not self.weight.requires_grad and x.device.type == "cpu"
+        if not (wide and large and frozen and x.dtype in TILES):
             return None
         return self._prepared.get(self, ("winograd", x.dtype), lambda: WinogradWeight(self.weight, x.dtype))
 
@@ -166,7 +182,11 @@ class _Prepared:
         if state != self.state:
             self.state, self.values = state, {}
         if key not in self.values:
-            self.values[key] = make()
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):  # may be used where gradients are followed, too
+                self.values[key] = make()
         return self.values[key]
 
     def __reduce__(self) -> tuple[type[_Prepared], tuple[()]]:
@@ -191,6 +211,8 @@ def _place(
     x: Tensor, scale: Tensor, bias: Tensor | None, low: int, size: tuple[int, int], overwrite: bool
 ) -> Tensor:
     """Scale x [N, C, H, W], add the bias, and pad with zeros or crop: `low` samples in front, up to `size`."""
+    scale = scale.to(x.dtype)
+    bias = None if bias is None else bias.to(x.dtype)
     if not overwrite:
         x = x * scale if bias is None else torch.addcmul(bias, x, scale)
         high, wide = (total - low - side for total, side in zip(size, x.shape[2:], strict=True))

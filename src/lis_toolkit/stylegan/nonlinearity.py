@@ -49,7 +49,9 @@ class Nonlinearity:
         self.spec = spec
         self.up_filter, self.down_filter = up_filter, down_filter
         low, taps = spec.padding[0], spec.up_taps
-        self.offset = low % spec.up_factor  # of the window's first sample on the fine grid, behind the padding
+        self.offset = (
+            low % spec.up_factor
+        )  # of the window's first sample on the fine grid, behind the padding
         # Fine sample i = u a + p depends on samples a .. a + reach - 1 of the window.
         self.reach = (taps - 1 - self.offset + spec.up_factor - 1) // spec.up_factor + 1
         self.fine = (spec.out_size - 1) * spec.down_factor + spec.down_taps
@@ -130,7 +132,9 @@ class PolyphaseNonlinearity(Nonlinearity):
             planes = [plane for row in rows for plane in row]
             x = _sum(planes, kernels.radial, overwrite)
         else:
-            x = self._merge([self._merge(row, kernels.down, 3, overwrite) for row in rows], kernels.down, 2, overwrite)
+            x = self._merge(
+                [self._merge(row, kernels.down, 3, overwrite) for row in rows], kernels.down, 2, overwrite
+            )
         return x[:, :, :size, :size]
 
     def _split(self, y: Tensor, kernels: list[Tensor], axis: int) -> list[Tensor]:

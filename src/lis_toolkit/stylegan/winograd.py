@@ -53,12 +53,17 @@ class WinogradWeight:
         self.tile = TILES[dtype]
         self.channels = weight.shape[1]
         (_, g_high, b_high), (_, g_wide, b_wide) = (transforms(tile) for tile in self.tile)
+        taps = torch.tensor(np.kron(g_high, g_wide), dtype=torch.float32, device=weight.device)  # [points, 9]
         with torch.no_grad():
-            # Point by point: all of them at once would be four times the weight in float32.
-            self.products = [[_project(weight, high, wide).to(dtype) for wide in g_wide] for high in g_high]
-        shape = (self.channels, 1, -1, 1)
-        self.input_high = [_constant(row, shape, weight, dtype) for row in b_high]
-        self.input_wide = [_constant(row, shape, weight, dtype).mT.contiguous() for row in b_wide]
+            by_tap = weight.float().flatten(2).permute(2, 0, 1).flatten(1)  # [9, C_out C_in]
+            products = [(row @ by_tap).view(*weight.shape[:2], 1, 1).to(dtype) for row in taps]
+        self.products = [products[i : i + len(g_wide)] for i in range(0, len(products), len(g_wide))]
+        self.input_high = [self._depthwise(row, weight, dtype) for row in b_high]
+        self.input_wide = [self._depthwise(row, weight, dtype).mT.contiguous() for row in b_wide]
+
+    def _depthwise(self, taps: np.ndarray, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        values = torch.tensor(taps, dtype=dtype, device=weight.device)[:, None]
+        return values.expand(self.channels, 1, len(taps), 1).contiguous()
 
     def whole_tiles(self, size: tuple[int, int]) -> tuple[int, int]:
         """Give the input samples (height, width) that whole tiles need for `size` outputs."""
@@ -83,17 +88,6 @@ class WinogradWeight:
             for i, plane in enumerate(_combine(column, POINTS[high])):
                 y[:, :, i, :, j] = plane.permute(0, 2, 3, 1)
         return y.view(n, th * high, tw * wide, outputs).permute(0, 3, 1, 2)
-
-
-def _project(weight: Tensor, high: np.ndarray, wide: np.ndarray) -> Tensor:
-    """Weigh the 9 taps of [C_out, C_in, 3, 3] by an outer product: [C_out, C_in, 1, 1] in float32."""
-    taps = torch.tensor(np.outer(high, wide), dtype=torch.float32, device=weight.device)
-    return (weight.float() * taps).sum(dim=(2, 3), keepdim=True)
-
-
-def _constant(taps: np.ndarray, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype) -> Tensor:
-    values = torch.tensor(taps, dtype=dtype, device=like.device).view(1, 1, -1, 1)
-    return values.expand(shape[0], 1, len(taps), 1).contiguous()
 
 
 def _combine(planes: list[Tensor], points: tuple[float, ...]) -> list[Tensor]:
