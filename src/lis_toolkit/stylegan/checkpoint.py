@@ -11,9 +11,10 @@ from lis_toolkit import zoo
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.files import load_tensors, provenance, save_tensors
 from lis_toolkit.stylegan.generator import Generator
-from lis_toolkit.stylegan.geometry import GeneratorConfig
+from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig
 
-FORMAT = "lis_toolkit generator 1"
+FORMAT = "lis_toolkit generator 2"  # with "architecture", the explicit list of layers
+FORMAT_1 = "lis_toolkit generator 1"  # with "config", the settings that the layers follow from
 
 
 def save_generator(
@@ -34,7 +35,7 @@ def save_generator(
     }
     notes = {
         "format": FORMAT,
-        "config": generator.config.to_dict(),
+        "architecture": generator.architecture.to_dict(),
         "classes": list(generator.classes),
         "provenance": provenance(),
         **metadata,
@@ -61,7 +62,7 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
             "save_generator only, because a pickle can execute code when it is opened the usual way."
         )
     state, notes = load_tensors(path)
-    if notes.get("format") != FORMAT:
+    if notes.get("format") not in (FORMAT, FORMAT_1):
         raise CheckpointError(
             f"{path} holds {notes.get('format', 'no format note')!r}, expected {FORMAT!r}: "
             "is it a generator written by save_generator?"
@@ -70,9 +71,12 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise CheckpointError(f"{path} has {classes!r} as class names, expected a list of texts")
     try:
-        generator = Generator(
-            GeneratorConfig.from_dict(notes.get("config")), classes or None, str(name_or_path)
-        )
+        described: Architecture | GeneratorConfig
+        if notes["format"] == FORMAT:
+            described = Architecture.from_dict(notes.get("architecture"))
+        else:
+            described = GeneratorConfig.from_dict(notes.get("config"))
+        generator = Generator(described, classes or None, str(name_or_path))
     except (LisError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} does not describe a generator that can be built: {error}") from error
     expected = generator.state_dict()
