@@ -108,9 +108,9 @@ class Reader:
 
     def integer(self, size: int) -> int:
         """Read a signed whole number of `size` bytes."""
-        self.charge(32 + size)
         if size > MOST_INTEGER:
             self.fail(f"a whole number of {size} bytes, expected {MOST_INTEGER} at most")
+        self.charge(32 + size)
         return int.from_bytes(self.take(size), "little", signed=True)
 
     def decimal(self, boolean: bool) -> int | bool:
