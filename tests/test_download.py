@@ -3,8 +3,10 @@
 import contextlib
 import functools
 import hashlib
+import io
 import itertools
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -17,6 +19,7 @@ import types
 import urllib.request
 
 import pytest
+import torch
 
 from bad_server import CONTENT, BadServer, answer, status
 from lis_toolkit import download, file_lock, http_client
@@ -27,12 +30,19 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = CONTENT[:500_000] + b"?" + CONTENT[500_001:]
 HALF = len(CONTENT) // 2
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+PICKLE = pickle.dumps(list(range(1000)))
+_ZIP = io.BytesIO()
+torch.save({"weight": torch.arange(300)}, _ZIP)
+ZIP = _ZIP.getvalue()
+_LEGACY = io.BytesIO()
+torch.save({"weight": torch.arange(300)}, _LEGACY, _use_new_zipfile_serialization=False)
 # The waits are parameters, so nothing here waits for long.
 fetch = functools.partial(download.fetch, progress=False, timeout=20, attempts=3, pause=0.001)
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     bad = BadServer()
     yield bad
     bad.close()
@@ -46,6 +56,11 @@ def target(tmp_path):
 def left(target):
     """Return the names of the files beside the target."""
     return sorted(p.name for p in target.parent.iterdir()) if target.parent.exists() else []
+
+
+def say(words):
+    """Return an answer that is not HTTP."""
+    return lambda handler, server: handler.wfile.write(words)
 
 
 @contextlib.contextmanager
@@ -220,6 +235,9 @@ def test_a_complete_part_needs_no_server(server, target, monkeypatch):
         ([answer(b'<?xml version="1.0"?><Error>AccessDenied</Error>')], {}, "is a web page"),
         ([answer(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n")], {}, "Git LFS pointer"),
         ([answer(b"")], {}, "is empty"),
+        ([answer(ZIP[:-30])], {}, f"is truncated: {len(ZIP) - 30} bytes of a zip without its end"),
+        ([answer(PICKLE[:-10])], {}, "is truncated: .* bytes of a pickle without its end"),
+        ([answer(length="many")], {}, "comes without its length"),
         ([answer(Content_Encoding="gzip")], {}, r"compressed \(gzip\)"),
     ],
 )  # fmt: skip
@@ -229,6 +247,15 @@ def test_what_is_not_the_model_is_refused_and_removed(server, target, script, kn
         fetch(server.url(), target, **known)
     assert left(target) == []
     assert f"save it{' (' if known else ''}" in str(caught.value) and f"as {target}." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [ZIP, PICKLE, _LEGACY.getvalue()], ids=["zip", "pickle", "torch before 1.6"]
+)
+def test_whole_files_of_every_kind_are_taken(server, target, content):
+    server.script = [answer(content)]
+    fetch(server.url(), target)
+    assert target.read_bytes() == content
 
 
 def test_bytes_after_the_promised_length_are_not_the_file(server, target):
@@ -263,6 +290,13 @@ def test_a_passing_error_is_tried_again(server, target, code):
         ([status(400)], "the server answered 400", 1),
         ([status(204, b"")], "the server answered 204", 1),
         ([status(500)], "could not be completed: the server answered 500", 3),
+        ([say(b"What do you want?\n")], "could not be completed: What do you want", 3),
+        ([say(b"")], "could not be completed: Remote end closed connection", 3),
+        (
+            [status(206, b"abc", Content_Range="bytes 0-2/9")],
+            "goes on at another place than where the part",
+            3,
+        ),
         ([status(302, Location="file:///etc/passwd")], "redirects", 1),
         (
             [status(302, Location="ftp://127.0.0.1/x")],

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import re
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from .files import atomic_path, sha256_file
 
 _PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|\?xml|!--|html|head|body|title|meta|script|error)", re.I)
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_TORCH_BEFORE_ZIP = (
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled number, then what can end in any byte
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def check_contents(path: Path, what: str, size: int | None = None, sha256: str |
     Raises
     ------
     CheckpointError
-        For an empty file, a web page, a Git LFS pointer, another size or another sha256.
+        For an empty file, a web page, a Git LFS pointer, a file without its end (zip and pickle say where that is),
+        another size or another sha256.
 
     Examples
     --------
@@ -67,7 +72,9 @@ def check_contents(path: Path, what: str, size: int | None = None, sha256: str |
     try:
         with open(path, "rb") as file:
             start = file.read(512)
-        has = path.stat().st_size
+            has = file.seek(0, os.SEEK_END)
+            file.seek(max(has - 1, 0))
+            end = file.read(1)
     except OSError as error:
         raise LisError(f"can't read {path}: {error}.") from error
     if not start:
@@ -78,6 +85,14 @@ def check_contents(path: Path, what: str, size: int | None = None, sha256: str |
         raise CheckpointError(f"{what} is a Git LFS pointer, not the model that it points to.")
     if size is not None and has != size:
         raise CheckpointError(f"{what} has {has} bytes; {size} were expected.")
+    # Where neither size nor sha256 are known, a server that names too small a length would else go unnoticed.
+    is_zip, is_pickle = start.startswith(b"PK\3\4"), start.startswith(b"\x80")
+    if (is_zip and not zipfile.is_zipfile(path)) or (
+        is_pickle and end != b"." and not start.startswith(_TORCH_BEFORE_ZIP)
+    ):
+        raise CheckpointError(
+            f"{what} is truncated: {has} bytes of a {'zip' if is_zip else 'pickle'} without its end."
+        )
     digest = sha256_file(path)
     if sha256 is not None and not digest.startswith(sha256):
         raise CheckpointError(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from .download import by_hand, fetch
 from .errors import CheckpointError, LisError
 from .file_records import Record, check_contents, check_record, read_record, record_path, write_record
 from .files import sha256_file
-from .names import spelling_hint
+from .names import spelling_hint, unique_names
 
 MODELS_FOLDER = Path(__file__).parent / "models"
 KINDS = ("generator", "classifier", "judge")
@@ -121,7 +120,7 @@ _ENTRIES = (
 def cache_folder() -> Path:
     """Return the folder for downloads: `LIS_CACHE`, or `lis_toolkit` in `XDG_CACHE_HOME` or `~/.cache`."""
     if own := os.environ.get("LIS_CACHE"):
-        return Path(own)
+        return Path(os.path.expanduser(own))
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lis_toolkit"
 
 
@@ -259,21 +258,6 @@ def class_names(data: str) -> tuple[str, ...]:
             f"{spelling_hint(str(data), known)}"
         )
     return unique_names(known[data]())
-
-
-def unique_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names with the index added to those that occur more than once.
-
-    Examples
-    --------
-    >>> unique_names(["crane", "coot", "crane"])
-    ('crane (0)', 'coot', 'crane (2)')
-    """
-    result = tuple(names)
-    while len(set(result)) < len(result):  # again, should "crane (0)" have been a name already
-        count = Counter(result)
-        result = tuple(f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(result))
-    return result
 
 
 def _from_torchvision(weights: torchvision_weights.PublishedWeights) -> Entry:
