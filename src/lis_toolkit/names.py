@@ -28,9 +28,11 @@ def unique_names(classes: Iterable[str]) -> tuple[str, ...]:
     >>> unique_names(["crane", "dog", "crane"])
     ('crane (0)', 'dog', 'crane (2)')
     """
-    known = [str(c) for c in classes]
-    counts = Counter(known)
-    return tuple(f"{c} ({i})" if counts[c] > 1 else c for i, c in enumerate(known))
+    known = tuple(str(c) for c in classes)
+    while len(set(known)) < len(known):  # again, should "crane (0)" have been a name already
+        counts = Counter(known)
+        known = tuple(f"{c} ({i})" if counts[c] > 1 else c for i, c in enumerate(known))
+    return known
 
 
 def class_index(which: str | int, classes: Sequence[str], owner: str = "the model") -> int:

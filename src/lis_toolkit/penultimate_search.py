@@ -143,7 +143,7 @@ class _Run:
         return LisError(
             f"{self.name}: {why} The output is {_kind(self.output)}. Linear layers and 1x1 convolutions: "
             f'{_listing(linear)}. Layers with one row an image: {_listing(rows)}. Pass head="LAYER" if the network\'s '
-            'output is what a linear layer gives; or penultimate="LAYER" with head=MODULE (taking [N, R]) or head=False '
+            'output is what a linear layer gives; or penultimate="LAYER" with head=MODULE (taking [N, R]) or '
             "head=False (no classes)."
         )
 

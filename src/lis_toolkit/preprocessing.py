@@ -9,13 +9,68 @@ import re
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import LisError
 
 Preprocess = Callable[[Tensor], Tensor]
 PROBE_SIZES = ((256, 288), (320, 256))  # of images for a preprocessing that is said to take any size
 TOLERANCE = 1e-4  # of an image's values, alone and in a batch
+
+
+class ResizeCrop(nn.Module):
+    """Resize, cut out the centre, normalise: the usual preprocessing, on batches of tensors and differentiable.
+
+    Parameters
+    ----------
+    size
+        (height, width) that is cut out, in pixels.
+    resize
+        The shorter side's new length, which keeps the shape; or (height, width), which doesn't.
+    mean, std
+        Per channel, of the unit range.
+    interpolation
+        "bilinear", "bicubic" or "nearest"; smoothed where it shrinks.
+
+    Examples
+    --------
+    >>> Classifier(network, preprocess=ResizeCrop((224, 224), 256, mean=[0.5] * 3, std=[0.5] * 3))
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        resize: int | Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        interpolation: str = "bilinear",
+    ) -> None:
+        super().__init__()
+        self.size, self.interpolation = [int(v) for v in size], interpolation
+        self.resize = [int(v) for v in ([resize] if isinstance(resize, int) else resize)]
+        if interpolation not in ("bilinear", "bicubic", "nearest"):
+            raise LisError(
+                f"interpolation is {interpolation!r}; 'bilinear', 'bicubic' or 'nearest' was expected."
+            )
+        for name, values in (("mean", mean), ("std", std)):
+            numbers = torch.tensor([float(v) for v in values]).reshape(1, -1, 1, 1)
+            self.register_buffer(name, numbers, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, C, h, w] of images [N, C, H, W] in the unit range."""
+        from torchvision.transforms import InterpolationMode, functional
+
+        x = functional.resize(x, self.resize, InterpolationMode(self.interpolation), antialias=True)
+        x = functional.center_crop(x, self.size)
+        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Say all that matters, for print and for a classifier's hash."""
+        mean, std = ([round(v, 6) for v in t.flatten().tolist()] for t in (self.mean, self.std))
+        return f"size={self.size}, resize={self.resize}, mean={mean}, std={std}, interpolation={self.interpolation}"
 
 
 def describe_preprocess(preprocess: Preprocess | None) -> str:
