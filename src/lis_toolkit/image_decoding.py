@@ -6,9 +6,10 @@ on white; palettes and CMYK turned to RGB; 16-bit grey divided by 65535; floatin
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,26 +86,37 @@ def read_picture(item: Any, value_range: str | None = None) -> tuple[Tensor, str
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so that truncated files would silently be grey in part; "
             "set it to False."
         )
-    try:
-        if isinstance(item, Image.Image):
-            return _read_pil(item, value_range)
-        return _read_file(item, value_range)
-    except UnreadableImage:
+    try:  # no tensors in here: what torch may complain of is not this image's fault
+        decoded = _decode(item) if isinstance(item, Image.Image) else _decode_file(item)
+    except (UnreadableImage, MemoryError):
         raise
     except FileNotFoundError:
-        reason = "there is no such file"
+        raise UnreadableImage("there is no such file") from None
     except Image.UnidentifiedImageError:
-        reason = f"not an image in a known format ({', '.join(FORMATS)}), or damaged at its start"
+        known = ", ".join(FORMATS)
+        raise UnreadableImage(f"not an image in a known format ({known}), or damaged at its start") from None
     except OSError as error:
-        reason = error.strerror or str(error)
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # not this image's fault either
+            raise
+        raise UnreadableImage(error.strerror or str(error)) from error
     except (
         Exception
-    ) as error:  # decoders raise whatever a damaged file leads them to: struct.error, SyntaxError ...
-        reason = f"{type(error).__name__}: {error}"
-    raise UnreadableImage(reason)
+    ) as error:  # decoders raise what a damaged file leads them to: struct.error, SyntaxError ...
+        raise UnreadableImage(f"{type(error).__name__}: {error}") from error
+    return _finish(decoded, value_range)
 
 
-def _read_file(path: str | os.PathLike[str], value_range: str | None) -> tuple[Tensor, str]:
+class _Decoded(NamedTuple):
+    """What PIL makes of an image: pixels [H, W] or [H, W, C] as PIL's `mode` has them."""
+
+    pixels: np.ndarray
+    mode: str
+    clear: int | None  # the value of a 16-bit grey that stands for transparent
+    orientation: int
+    notes: list[str]
+
+
+def _decode_file(path: str | os.PathLike[str]) -> _Decoded:
     from PIL import Image
 
     status = os.stat(path)
@@ -119,48 +131,53 @@ def _read_file(path: str | os.PathLike[str], value_range: str | None) -> tuple[T
                 f"{image.width} x {image.height} pixels, more than PIL's limit of {Image.MAX_IMAGE_PIXELS} "
                 "(PIL.Image.MAX_IMAGE_PIXELS)"
             )
-        return _read_pil(image, value_range)
+        return _decode(image)
 
 
-def _read_pil(image: Any, value_range: str | None) -> tuple[Tensor, str]:
-    notes = []
+def _decode(image: Any) -> _Decoded:
     image.load()
-    x, transparent = _pixels(image, value_range)
-    if transparent:
-        notes.append("transparent parts laid on white")
+    mode, notes, orientation, clear = image.mode, [], 1, None
+    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
+        pixels, mode, clear = np.array(image), "I;16", image.info.get("transparency")
+    elif mode in ("F", "I"):
+        pixels = np.array(image)
+    elif mode in GREY_MODES or mode in COLOUR_MODES:
+        plain, alpha = (GREY_MODES[mode], "LA") if mode in GREY_MODES else ("RGB", "RGBA")
+        mode = alpha if image.has_transparency_data else plain
+        pixels = np.array(image.convert(mode))
+    else:
+        raise UnreadableImage(f"PIL mode {mode!r} is not supported; convert it to RGB")
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF data are no reason to lose the picture, but one to say so
-        orientation = 1
         notes.append("EXIF data damaged, orientation not known")
+    if getattr(image, "is_animated", False):
+        notes.append("first of several frames")
+    return _Decoded(pixels, mode, clear, orientation, notes)
+
+
+def _finish(decoded: _Decoded, value_range: str | None) -> tuple[Tensor, str]:
+    """Return float32 [C, H, W] in the unit range, turned, on white, and the note."""
+    pixels, mode, clear, orientation, notes = decoded
+    transparent = False
+    if mode == "I;16":
+        grey = torch.from_numpy(pixels.astype(np.float32))[None]  # [1, H, W]
+        hidden = grey == (clear if isinstance(clear, int) else -1)
+        x, transparent = grey.div(65535).masked_fill(hidden, 1), bool(hidden.any())
+    elif mode in ("LA", "RGBA"):
+        layers = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
+        colour, alpha = layers[:-1], layers[-1:]
+        x, transparent = colour * alpha + (1 - alpha), bool((alpha < 1).any())
+    elif mode in ("F", "I") and value_range is None:
+        raise UnreadableImage(f"its pixels (PIL mode {mode!r}) have no range of their own; pass range=")
+    else:
+        x = unit_image(pixels, value_range if mode in ("F", "I") else "byte")
+    if transparent:
+        notes.append("transparent parts laid on white")
     if orientation in range(2, 9):
         x = _turn(x, orientation)
         notes.append("turned as EXIF says")
-    if getattr(image, "is_animated", False):
-        notes.append("first of several frames")
     return x.contiguous(), "; ".join(notes)
-
-
-def _pixels(image: Any, value_range: str | None) -> tuple[Tensor, bool]:
-    """Return float [C, H, W] in the unit range, and whether any part was transparent."""
-    mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        grey = torch.from_numpy(np.array(image, dtype=np.float32))[None]  # [1, H, W]
-        clear = grey == image.info.get("transparency", -1)
-        return grey.div(65535).masked_fill(clear, 1), bool(clear.any())
-    if mode in ("F", "I"):
-        if value_range is None:
-            raise UnreadableImage(f"its pixels (PIL mode {mode!r}) have no range of their own; pass range=")
-        return unit_image(np.array(image), value_range), False
-    if mode not in GREY_MODES and mode not in COLOUR_MODES:
-        raise UnreadableImage(f"PIL mode {mode!r} is not supported; convert it to RGB")
-    if not image.has_transparency_data:
-        pixels = np.array(image.convert(GREY_MODES.get(mode, "RGB")))  # [H, W] or [H, W, 3]
-        return unit_image(pixels, "byte"), False
-    pixels = np.array(image.convert("LA" if mode in GREY_MODES else "RGBA"))  # [H, W, 2 or 4]
-    x = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
-    colour, alpha = x[:-1], x[-1:]
-    return colour * alpha + (1 - alpha), bool((alpha < 1).any())
 
 
 def _turn(x: Tensor, orientation: int) -> Tensor:

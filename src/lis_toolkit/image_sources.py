@@ -50,6 +50,8 @@ class ImageSource:
         None when there are none, or when they come with a dataset's items.
     notes : list of str
         What was left out: other files in a folder, folders that can't be read.
+    root : Path or None
+        The folder, where it is one.
     in_threads : bool
         True for files, which may be read by several threads at once.
 
@@ -70,11 +72,13 @@ class ImageSource:
         labels: Any = None,
         value_range: str | None = None,
         notes: Sequence[str] = (),
+        root: Path | None = None,
         in_threads: bool = False,
     ) -> None:
         if not names:
             raise LisError(f"there are no images in the {kind}; at least one was expected.")
-        self.kind, self.names, self.notes, self.in_threads = kind, names, list(notes), in_threads
+        self.kind, self.names, self.notes = kind, names, list(notes)
+        self.root, self.in_threads = root, in_threads
         self.labels = None if labels is None else _checked_labels(labels, len(names))
         self.value_range = value_range
         self._fetch, self._fingerprint = fetch, fingerprint
@@ -95,7 +99,7 @@ class ImageSource:
         UnreadableImage
             When this image can't be read; the message names it and says why, `reason` only why.
         LisError
-            For an index that there isn't, and for labels that are neither text nor whole numbers.
+            For an index that there isn't, labels that are neither text nor whole numbers, and a folder that is gone.
         """
         i = operator.index(i)
         if not 0 <= i < len(self):
@@ -110,6 +114,10 @@ class ImageSource:
                 )
             x, note = read_picture(item, self.value_range)
         except UnreadableImage as error:
+            if self.root is not None and not self.root.is_dir():
+                raise LisError(
+                    f"the folder {self.root} is gone; images of it that are left can't be read."
+                ) from error
             raise UnreadableImage(error.reason, self.names[i]) from error
         if self.labels is not None:
             return LoadedImage(x, self.labels[i], note)
@@ -214,7 +222,8 @@ def _from_path(path: Path, value_range: str | None) -> ImageSource:
         names = [file.relative_to(path) for file in files]
         folders = [name.parts[0] if len(name.parts) > 1 else None for name in names]
         labels = None if not any(folders) else [f and printable_path(f) for f in folders]
-        return _from_files("folder", files, list(map(printable_path, names)), labels, value_range, notes)
+        texts = list(map(printable_path, names))
+        return _from_files("folder", files, texts, labels, value_range, notes, path)
     if not path.exists():
         hint = ' Patterns are not expanded: pass Path(...).glob("*.png").' if "*" in path.name else ""
         raise LisError(f"there is no file or folder {path}.{hint}")
@@ -247,6 +256,7 @@ def _from_files(
     labels: Any,
     value_range: str | None,
     notes: Sequence[str] = (),
+    root: Path | None = None,
 ) -> ImageSource:
     from PIL import Image
 
@@ -259,6 +269,7 @@ def _from_files(
         labels=labels,
         value_range=value_range,
         notes=notes,
+        root=root,
         in_threads=True,
     )
 
