@@ -228,7 +228,7 @@ def test_constructor_checks():
         Classifier(network, ("a", "b"), **good)
     with pytest.raises(LisError, match="2 means"):
         Classifier(network, ("a", "b", "c"), **{**good, "mean": [0.0, 0.1]})
-    with pytest.raises(LisError, match="must have a method `features`"):
+    with pytest.raises(LisError, match="no linear layer gives the network's output"):
         Classifier(nn.Sequential(), ("a",), **good)
 
 

@@ -95,7 +95,7 @@ BAD_IMAGES = {
     "nothing": (None, "NoneType"),
     "one image": (X[0], r"x\[None\]"),
     "no images": (X[:0], "empty"),
-    "one channel": (X[:, :1], "1 channels.*3 were expected"),
+    "two channels": (X[:, :2], "2 channels.*3 were expected"),
     "another size": (X[..., :7], "8 x 7 pixels; 8 x 8"),
     "bytes": ((X * 255).byte(), "uint8"),
     "the signed range": (X * 2 - 1, "signed"),

@@ -559,10 +559,20 @@ DAMAGES = {
     "weights are whole numbers": lambda t, n: t.update(
         {"mapping.fc0.bias": torch.zeros(12, dtype=torch.int64)}
     ),
-    "no configuration": lambda t, n: n.pop("config"),
-    "configuration is a list": lambda t, n: n.update(config=[1]),
-    "unknown entry": lambda t, n: n["config"].update(colour="red"),
-    "contradiction": lambda t, n: n["config"].update(mapping="unconditional"),
+    "no architecture": lambda t, n: n.pop("architecture"),
+    "architecture is a list": lambda t, n: n.update(architecture=[1]),
+    "unknown entry": lambda t, n: n["architecture"].update(colour="red"),
+    "contradiction": lambda t, n: n["architecture"].update(mapping="unconditional"),
+    "a layer too few": lambda t, n: n["architecture"]["layers"].pop(),
+    "layers that don't follow": lambda t, n: n["architecture"]["layers"][1].update(in_size=5),
+    "a size of 10^12": lambda t, n: n["architecture"]["layers"][0].update(in_channels=10**12),
+    "a size as text": lambda t, n: n["architecture"]["layers"][0].update(in_channels="8"),
+    "a rate of nothing": lambda t, n: n["architecture"]["layers"][0].update(in_sampling_rate=0),
+    "a layer without cutoff": lambda t, n: n["architecture"]["layers"][0].pop("in_cutoff"),
+    "format 1 without configuration": lambda t, n: n.update(format="lis_toolkit generator 1"),
+    "format 1 with an unknown entry": lambda t, n: n.update(
+        format="lis_toolkit generator 1", config={**TINY, "colour": "red"}
+    ),
     "class names too few": lambda t, n: n.update(classes=["a"]),
     "no class names": lambda t, n: n.pop("classes"),
     "class names are a number": lambda t, n: n.update(classes=3),

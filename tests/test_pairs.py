@@ -356,7 +356,7 @@ def test_models_must_fit_each_other(generator, classifier):
         collect_pairs(tiny_generator(classes=["a", "b", "c"]), classifier, per_class=1)
     unconditional = tiny_generator(classes=None, c_dim=0, mapping="unconditional")
     with pytest.raises(LisError, match="no classes"):
-        collect_pairs(unconditional, classifier, per_class=1)
+        collect_pairs(unconditional, classifier, per_class=1, keep="agreeing")
 
 
 def test_models_in_training_mode_are_refused(generator, classifier):

@@ -151,6 +151,11 @@ def _run(
     with clock.stage("models"):
         generator = load_generator(generator_name, device=device)
         classifier = load_classifier(classifier_name, device=device)
+        if not classifier.has_head:
+            raise LisError(
+                f"{classifier.name} is an encoder without a head; the demo shows what units do to classes. Use "
+                "collect_pairs, fit_link and report_link, which need none."
+            )
         photographs = matching_photographs(classifier)
         judge = None if photographs is None else load_classifier("fashion-judge", device=device)
     with clock.stage("pairs"):
@@ -285,10 +290,9 @@ def draw_sheets(
         shown = photographs.subset(first)
         features = extract_features(classifier, shown.images)
         again = generator.render(link(features.r), batch_size=64)
-        logits = extract_features(classifier, again).logits
-        figures["cycle"] = cycle_figure(
-            shown.images, again, features.logits, logits, classes, labels=shown.labels
-        )
+        before, after = features.logits, extract_features(classifier, again).logits
+        assert before is not None and after is not None  # the classifier has a head
+        figures["cycle"] = cycle_figure(shown.images, again, before, after, classes, labels=shown.labels)
     return figures
 
 

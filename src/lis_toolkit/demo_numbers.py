@@ -122,7 +122,7 @@ def starting_points(
         r, labels = held_out.r, held_out.labels
     else:
         features = extract_features(classifier, photographs.images)
-        right = features.logits.argmax(dim=1) == photographs.labels
+        right = features.predictions == photographs.labels
         r, labels = features.r[right], photographs.labels[right]
     return {int(k): r[labels == k][:count] for k in labels.unique()}
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .classifiers import Classifier
 from .errors import LisError
+from .features import known_logits
 from .images import convert_range
 from .link import Link
 from .names import class_index
@@ -73,7 +74,7 @@ class UnitStart:
     ----------
     r : [R], the activations given to the link.
     picture : [C, H, W], their linked render, unit range.
-    seen_r, logits : [R], [K], of that picture.
+    seen_r, logits : [R], [K], of that picture; K is 0 for an encoder without a head.
     """
 
     r: Tensor
@@ -116,30 +117,41 @@ class UnitState:
 
     def captions(self) -> list[str]:
         """Say in a line each what the three pictures of `rgb` are."""
+        before, after = (
+            f": {seen}" if (seen := self._seen(v)) else "" for v in (self.start_logits, self.logits)
+        )
         return [
-            f"start: {self._seen(self.start_logits)}",
-            f"unit {self.unit} at {self.value:.2f}: {self._seen(self.logits)}",
+            f"start{before}",
+            f"unit {self.unit} at {self.value:.2f}{after}",
             "difference: blue darker, orange brighter",
         ]
 
     def descriptions(self) -> list[str]:
         """Say the same in a sentence each, for readers who do not see the pictures."""
         change = self.difference
+        before, after = (
+            f", seen as {seen}" if (seen := self._seen(v)) else "" for v in (self.start_logits, self.logits)
+        )
         return [
-            f"Picture before the change, seen as {self._seen(self.start_logits)}.",
-            f"Picture with unit {self.unit} set to {self.value:.2f}, seen as {self._seen(self.logits)}; the classifier "
+            f"Picture before the change{before}.",
+            f"Picture with unit {self.unit} set to {self.value:.2f}{after}; the classifier "
             f"reads {float(self.r[self.unit]):.2f} for this unit.",
             f"Difference: mean change {float(change.abs().mean()):.3f}, largest {float(change.abs().max()):.2f} of 1; "
             f"blue is darker, orange brighter, colours are full at {DIFFERENCE_LIMIT:g}.",
         ]
 
     def _seen(self, logits: Tensor) -> str:
+        if not len(logits):
+            return ""  # an encoder sees no class
         probabilities = logits.softmax(0)
         best = int(probabilities.argmax())
         return f"{self.classes[best]} {float(probabilities[best]):.0%}"
 
     def top_classes(self, count: int = 10, probabilities: bool = False) -> list[tuple[str, float, float]]:
-        """Return (name, before, after) of the classes with the highest logits on either side, in their own order."""
+        """Return (name, before, after) of the classes with the highest logits on either side, in their own order.
+
+        An encoder without a head has none.
+        """
         both = torch.stack([self.start_logits, self.logits])  # [2, K]
         shown = both.softmax(1) if probabilities else both
         chosen = both.max(0).values.argsort(descending=True)[: whole_number(count, "count", 1)].sort().values
@@ -181,7 +193,7 @@ class UnitSession:
     def __init__(
         self, generator: Generator, classifier: Classifier, link: Link, pairs: Pairs | None = None
     ) -> None:
-        check_models(generator, classifier)
+        check_models(generator, classifier, same_classes=False)
         link.check(generator, classifier)
         if pairs is not None:
             for kind, model in (("generator", generator), ("classifier", classifier)):
@@ -192,8 +204,12 @@ class UnitSession:
             if len(pairs) == 0:
                 raise LisError("the pairs are empty; leave them out to start from fresh samples.")
         self.generator, self.classifier, self.link, self.pairs = generator, classifier, link, pairs
-        known = range(len(classifier.classes)) if pairs is None else pairs.labels.unique().tolist()
-        self.classes: tuple[str, ...] = tuple(classifier.classes[k] for k in known)
+        # Starts are asked of the generator by its own classes; without them, a class is a name and no more.
+        self._names = generator.classes or classifier.classes or ("any",)
+        if pairs is not None:
+            self._names = pairs.classes
+        known = range(len(self._names)) if pairs is None else pairs.labels.unique().tolist()
+        self.classes: tuple[str, ...] = tuple(self._names[k] for k in known)
         constant = set(link.constant_units)
         self.units: list[int] = [
             u for u in link.unit_std.argsort(descending=True).tolist() if u not in constant
@@ -215,14 +231,12 @@ class UnitSession:
     @torch.no_grad()
     def start(self, which: str | int, seed: int = 0) -> UnitStart:
         """Return a sample of a class: pair number `seed` of it (counted round), or the sample of that seed."""
-        k = class_index(which, self.classifier.classes, self.classifier.name)
+        k = class_index(which, self._names, self.generator.name)
         seed = whole_number(seed, "seed", 0)
         if self.pairs is not None:
             rows = (self.pairs.labels == k).nonzero()[:, 0]
             if len(rows) == 0:
-                raise LisError(
-                    f"there are no pairs of {self.classifier.classes[k]!r}; choose one of {self.classes}."
-                )
+                raise LisError(f"there are no pairs of {self._names[k]!r}; choose one of {self.classes}.")
             return self.start_from(self.pairs.r[rows[seed % len(rows)]])
         psi = DEFAULT_PSI if self.link.psi is None else self.link.psi
         labels = [k] if self.generator.c_dim else None
@@ -272,7 +286,7 @@ class UnitSession:
         w = self.link(r[None].to(self.link.device))  # [1, W]
         x = self.generator.render(w)
         again = self.classifier.features(x.to(self.classifier.device, self.classifier.dtype))
-        picture, seen, logits = (t[0].float().cpu() for t in (x, again, self.classifier.head(again)))
+        picture, seen, logits = (t[0].float().cpu() for t in (x, again, known_logits(self.classifier, again)))
         return picture, seen, logits
 
 

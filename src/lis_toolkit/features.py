@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,12 +28,12 @@ class Features:
     ----------
     r : Tensor
         float [N, R], penultimate activations.
-    logits : Tensor
-        float [N, K].
+    logits : Tensor or None
+        float [N, K]; None for an encoder without a head.
     """
 
     r: Tensor
-    logits: Tensor
+    logits: Tensor | None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -40,8 +41,24 @@ class Features:
 
     @property
     def predictions(self) -> Tensor:
-        """Index of the top class of each image, int64 [N]."""
+        """Index of the top class of each image, int64 [N]; a LisError where there are no classes."""
+        if self.logits is None:
+            raise LisError("there are no predictions: the classifier is an encoder without a head.")
         return self.logits.argmax(1)
+
+
+def check_images_for(classifier: Any, x: Tensor, name: str = "the images") -> Tensor:
+    """Check images as `check_images`, with the channels and size that a classifier takes.
+
+    A classifier for colour takes grey images too; one that resizes takes any size, but one size at a time.
+    """
+    grey = classifier.channels == 3 and isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] == 1
+    return check_images(x, channels=1 if grey else classifier.channels, size=classifier.size, name=name)
+
+
+def known_logits(classifier: Any, r: Tensor) -> Tensor:
+    """Return logits [N, K] of activations r [N, R]; [N, 0] for an encoder without a head."""
+    return classifier.head(r) if getattr(classifier, "has_head", True) else r.new_empty(len(r), 0)
 
 
 def stream_features(classifier: Classifier, x: Tensor, batch_size: int = 256) -> Iterator[Features]:
@@ -60,7 +77,7 @@ def stream_features(classifier: Classifier, x: Tensor, batch_size: int = 256) ->
         size = 0
     if size < 1:
         raise LisError(f"batch_size is {batch_size!r}; a whole number from 1 was expected.")
-    check_images(x, channels=classifier.channels, size=classifier.size, name="the images")
+    check_images_for(classifier, x)
     return _stream(classifier, x, size)
 
 
@@ -69,7 +86,7 @@ def _stream(classifier: Classifier, x: Tensor, batch_size: int) -> Iterator[Feat
         # no_grad ends before every yield: a generator must not leave its caller without gradients.
         with torch.no_grad():
             r = classifier.features(batch.to(classifier.device, classifier.dtype, non_blocking=True))
-            features = Features(r, classifier.head(r))
+            features = Features(r, classifier.head(r) if classifier.has_head else None)
         yield features
 
 
@@ -83,7 +100,8 @@ def extract_features(
     classifier
         Images are moved to its device, batch by batch.
     x
-        Images [N, C, H, W] in the unit range, of the classifier's channels and size.
+        Images [N, C, H, W] in the unit range, of the classifier's channels and size; of any size, where the
+        classifier's preprocessing resizes; grey ones for a classifier for colour too.
     batch_size
         Images at a time.
     progress
@@ -92,7 +110,7 @@ def extract_features(
     Returns
     -------
     Features
-        r [N, R] and logits [N, K], float32 on the CPU.
+        r [N, R] and logits [N, K] (None without a head), float32 on the CPU.
 
     Raises
     ------
@@ -120,7 +138,9 @@ def extract_features(
                 rows = sum(map(len, waiting))
                 if rows >= ROWS_ON_DEVICE or done + rows == len(x):
                     r[done : done + rows] = torch.cat([f.r for f in waiting])
-                    logits[done : done + rows] = torch.cat([f.logits for f in waiting])
+                    logits[done : done + rows] = torch.cat(
+                        [f.r[:, :0] if f.logits is None else f.logits for f in waiting]
+                    )
                     done += rows
                     waiting.clear()
                 bar.update(len(features))
@@ -130,4 +150,4 @@ def extract_features(
         raise LisError(
             f"{classifier.name} gives NaN or infinite activations for images in [0, 1]: its weights are damaged."
         )
-    return Features(r, logits)
+    return Features(r, logits if classifier.has_head else None)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .errors import LisError
-from .images import check_images
+from .features import check_images_for
 from .link_fit import row_marks
+from .link_look import Look, predict
 from .link_stats import (
     cycle_correlation,
     explained,
@@ -141,7 +141,8 @@ def report_link(
     pairs : Pairs
         Held out: none of them may have been used in the fit.
     photographs : Photographs, optional
-        Real images with labels, unit range, of the classifier's size.
+        Real images with labels, unit range, of the classifier's size. Left out, and said so in a note, for an encoder
+        without a head: what is measured with them are classes.
     units : int, sequence of units, or "all"
         Units for fidelity. A number takes that many, evenly spread over the order of their standard deviations.
     samples, steps : int
@@ -178,7 +179,7 @@ def report_link(
     link.check(generator, classifier)
     _check_options(samples=samples, steps=steps, permutations=permutations, batch_size=batch_size, seed=seed)
     r, w = pairs.r.float().cpu(), pairs.w.float().cpu()  # [N, R], [N, W]
-    predicted_w = _predict(link, r)
+    predicted_w = predict(link, r)
     if w.shape[1] != link.w_dim:
         raise LisError(f"w of the pairs has {w.shape[1]} columns, the link was fitted on {link.w_dim}.")
     if len(r) < 2:
@@ -191,25 +192,33 @@ def report_link(
         )
     rng = np.random.default_rng(seed)
     labels, names = pairs.labels.cpu().numpy(), list(pairs.classes)
+    has_head = getattr(classifier, "has_head", True)
     tested = _tested_units(link, units)
     notes: list[str] = []
-    look = _Look(link, generator, classifier, judge, batch_size, progress)
+    look = Look(link, generator, classifier, judge if has_head else None, batch_size, progress)
 
     # x -> r -> w' -> x' -> r', for pairs and for photographs
     again = look.through(predicted_w, "cycle of pairs")
     before = look.head(r)  # [N] classes seen before
-    kept = again.seen == before
-    cycle = [("pairs", kept)]
-    classes = per_class(labels, names, {"pairs": kept}, ("cycle", "cycle_low", "cycle_high"))
-    if again.judged is not None:
+    kept = again.seen == before  # all the same without a head
+    cycle = [("pairs", kept)] if has_head else []
+    columns = ("cycle", "cycle_low", "cycle_high")
+    classes = per_class(labels, names, {"pairs": kept}, columns)
+    if not has_head:
+        classes[list(columns)] = np.nan
+        unseen = "cycle accuracy" if photographs is None else "cycle accuracy and photographs"
+        notes.append(f"the classifier has no head, so nothing was measured with classes: no {unseen}.")
+    elif again.judged is not None:
         cycle.append(("pairs, by the judge", again.judged == before))
-    if photographs is not None and len(photographs.images):
-        x = check_images(
-            photographs.images, channels=classifier.channels, size=classifier.size, name="photographs"
-        )
-        truth = _class_numbers(photographs, names)
+    if has_head and photographs is not None and len(photographs.images):
+        x = check_images_for(classifier, photographs.images, "photographs")
+        seen_names = list(getattr(classifier, "classes", names))
+        names += [
+            name for name in seen_names if name not in names
+        ]  # where pairs count the generator's classes
+        truth = _class_numbers(photographs, seen_names)
         r_photo = look.encode(x)
-        photo, first = look.through(_predict(link, r_photo), "cycle of photographs"), look.head(r_photo)
+        photo, first = look.through(predict(link, r_photo), "cycle of photographs"), look.head(r_photo)
         cycle += [
             ("photographs", photo.seen == first),
             ("photographs, true label", photo.seen == truth),
@@ -218,9 +227,9 @@ def report_link(
         if photo.judged is not None:
             cycle.append(("photographs, by the judge", photo.judged == first))
         columns = ("photo_cycle", "photo_low", "photo_high")
-        real = per_class(truth, names, {"photographs": photo.seen == first}, columns)
+        real = per_class(truth, seen_names, {"photographs": photo.seen == first}, columns)
         real["photo_label"] = [
-            float((photo.seen == truth)[truth == names.index(c)].mean()) for c in real["class"]
+            float((photo.seen == truth)[truth == seen_names.index(c)].mean()) for c in real["class"]
         ]
         classes = classes.merge(real, on="class", how="outer", sort=False)
         classes = classes.sort_values("class", key=lambda c: c.map(names.index), ignore_index=True)
@@ -228,7 +237,7 @@ def report_link(
             classes[column] = classes[column].fillna(0).astype(int)
 
     r2, dims = explained(w, predicted_w, labels, names, classes, link, rng)
-    table = pd.DataFrame([share_row(what, hits) for what, hits in cycle])
+    table = pd.DataFrame([share_row(what, hits) for what, hits in cycle], columns=list(_SHARE))
     correlation, silent = cycle_correlation(r, again.r, link)
     if silent:
         notes.append(
@@ -250,68 +259,13 @@ def report_link(
     options = {
         "pairs": len(r), "photographs": 0 if photographs is None else len(photographs.images), "seed": seed,
         "samples": min(samples, len(r)), "steps": steps, "permutations": permutations,
-        "judge": getattr(judge, "name", None),
+        "judge": getattr(judge, "name", None) if has_head else None,
     }  # fmt: skip
     return LinkReport(**r2, r2_in_sample=link.in_sample_r2, dims=dims, classes=classes, cycle=table, units=unit_table,
                       fidelity=fidelity, order=order, notes=notes, options=options)  # fmt: skip
 
 
-@dataclass
-class _Seen:
-    r: Tensor  # [N, R] re-encoded
-    seen: np.ndarray  # [N] class index
-    judged: np.ndarray | None
-
-
-class _Look:
-    """Renders latents and looks at them, batch by batch, keeping no image."""
-
-    def __init__(
-        self, link: Link, generator: Any, classifier: Any, judge: Any, batch_size: int, progress: bool
-    ):
-        self.link, self.generator, self.classifier, self.judge = link, generator, classifier, judge
-        self.batch_size, self.progress = batch_size, progress
-
-    def _batches(self, count: int, title: str) -> Iterator[slice]:
-        starts = range(0, count, self.batch_size)
-        for start in tqdm(starts, desc=title, disable=not self.progress, leave=False):
-            yield slice(start, min(start + self.batch_size, count))
-
-    @torch.no_grad()
-    def head(self, r: Tensor) -> np.ndarray:
-        """Classes [N] of activations."""
-        device = getattr(self.classifier, "device", "cpu")
-        result: np.ndarray = self.classifier.head(r.to(device)).argmax(1).cpu().numpy()
-        return result
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """Activations [N, R] of images."""
-        device = getattr(self.classifier, "device", "cpu")
-        parts = [self.classifier.features(x[part].to(device)) for part in self._batches(len(x), "features")]
-        return torch.cat(parts).float().cpu()
-
-    @torch.no_grad()
-    def render(
-        self, rows: Callable[[slice], Tensor], count: int, title: str
-    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Parts, images and their activations of latents given part by part."""
-        target = getattr(self.generator, "device", "cpu")
-        device = getattr(self.classifier, "device", "cpu")
-        for part in self._batches(count, title):
-            x = self.generator.render(rows(part).to(target)).to(device)
-            yield part, x, self.classifier.features(x)
-
-    def through(self, w: Tensor, title: str) -> _Seen:
-        """Say what the classifier (and the judge) see in the renders of w [N, W]."""
-        r, judged = [], []
-        for _, x, features in self.render(lambda part: w[part], len(w), title):
-            r.append(features.float().cpu())
-            if self.judge is not None:
-                with torch.no_grad():
-                    judged.append(self.judge(x.to(getattr(self.judge, "device", "cpu"))).argmax(1).cpu())
-        again = torch.cat(r)
-        return _Seen(again, self.head(again), torch.cat(judged).numpy() if judged else None)
+_SHARE = ("what", "n", "share", "low", "high")  # columns of `share_row`, for a table without rows
 
 
 def _check_options(**options: Any) -> None:
@@ -319,11 +273,6 @@ def _check_options(**options: Any) -> None:
         least = {"steps": 2, "seed": 0}.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise LisError(f"{name} is {value!r}, a whole number of at least {least} was expected.")
-
-
-@torch.no_grad()
-def _predict(link: Link, r: Tensor) -> Tensor:
-    return link(r.to(link.device)).float().cpu()  # type: ignore[no-any-return]
 
 
 def _tested_units(link: Link, units: int | Sequence[int | str] | str) -> list[int]:
@@ -343,7 +292,7 @@ def _class_numbers(photographs: Photographs, names: list[str]) -> np.ndarray:
     """Labels of photographs as places in the pairs' classes."""
     missing = [name for name in photographs.classes if name not in names]
     if missing:
-        raise LisError(f"photographs have the classes {missing}, which the pairs' classes {names} lack.")
+        raise LisError(f"photographs have the classes {missing}, which the classifier's {names} lack.")
     if len(photographs.labels) != len(photographs.images):
         raise LisError(
             f"there are {len(photographs.images)} photographs and {len(photographs.labels)} labels."
@@ -351,7 +300,7 @@ def _class_numbers(photographs: Photographs, names: list[str]) -> np.ndarray:
     return np.array([names.index(name) for name in photographs.classes])[photographs.labels.cpu().numpy()]
 
 
-def _fidelity(look: _Look, r: Tensor, tested: list[int], steps: int) -> pd.DataFrame:
+def _fidelity(look: Look, r: Tensor, tested: list[int], steps: int) -> pd.DataFrame:
     """Set each tested unit of each row of r [S, R] to `steps` values, render, re-encode."""
     import pandas as pd
 
@@ -372,7 +321,7 @@ def _fidelity(look: _Look, r: Tensor, tested: list[int], steps: int) -> pd.DataF
         u, s, t = place(part)
         changed = r[s].clone()
         changed[torch.arange(len(u)), torch.tensor(tested)[u]] = values[u, t]
-        return _predict(link, changed)
+        return predict(link, changed)
 
     for part, _, features in look.render(rows, len(own), "unit fidelity"):
         u, _, t = place(part)

@@ -6,6 +6,7 @@ import difflib
 import math
 import numbers
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,21 @@ def spelling_hint(name: str, known: Iterable[str]) -> str:
     by_lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
     return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def unique_names(classes: Iterable[str]) -> tuple[str, ...]:
+    """Return names in which those that occur several times carry their index: no class hides another.
+
+    Examples
+    --------
+    >>> unique_names(["crane", "dog", "crane"])
+    ('crane (0)', 'dog', 'crane (2)')
+    """
+    known = tuple(str(c) for c in classes)
+    while len(set(known)) < len(known):  # again, should "crane (0)" have been a name already
+        counts = Counter(known)
+        known = tuple(f"{c} ({i})" if counts[c] > 1 else c for i, c in enumerate(known))
+    return known
 
 
 def class_index(which: str | int, classes: Sequence[str], owner: str = "the model") -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,8 +30,9 @@ class Pairs:
     Attributes
     ----------
     w, r, z : float32 [N, W], [N, R], [N, Z]: latent, penultimate activation, and the input that gave the latent.
-    labels : int64 [N], the class asked of the generator, which is also what the classifier answered.
-    classes : names of all classes of the classifier.
+    labels : int64 [N], the class asked of the generator; with keep="agreeing" also what the classifier answered. Of a
+        generator without classes: the classifier's answer, or 0 if it has no classes either.
+    classes : names of all classes, which labels count.
     counts : class index -> (kept, tried).
     psi, seed : truncation and seed.
     generator_hash, classifier_hash : the models' identities.
@@ -54,6 +55,11 @@ class Pairs:
         """Return the number of pairs."""
         return len(self.labels)
 
+    @property
+    def keep(self) -> str:
+        """Which pictures were kept: "agreeing" or "all"."""
+        return str(self.provenance.get("keep", "agreeing"))
+
     def subset(self, indices: Tensor) -> Pairs:
         """Return the pairs at integer indices [M]; `counts` keep telling of the whole collection."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -62,6 +68,8 @@ class Pairs:
 
     def split(self, held_out: float = 0.2, seed: int = 0) -> tuple[Pairs, Pairs]:
         """Split into pairs to fit and pairs to test, class by class.
+
+        A class with a single pair is an error, except with keep="all": there it goes to the fit.
 
         Parameters
         ----------
@@ -80,6 +88,9 @@ class Pairs:
         fit, test = [], []
         for label in self.labels.unique().tolist():
             rows = (self.labels == label).nonzero()[:, 0]
+            if len(rows) < 2 and self.keep == "all":
+                fit.append(rows)
+                continue
             if len(rows) < 2:
                 raise LisError(
                     f"class {self.classes[label]!r} has {len(rows)} pair; 2 are needed to hold one out."
@@ -88,6 +99,10 @@ class Pairs:
             cut = min(max(round(held_out * len(rows)), 1), len(rows) - 1)
             test.append(rows[:cut])
             fit.append(rows[cut:])
+        if not test:
+            raise LisError(
+                f"there are {len(self)} pairs, one of each class; more are needed to hold some out."
+            )
         return self.subset(torch.cat(fit).sort().values), self.subset(torch.cat(test).sort().values)
 
     def save(self, path: str | Path) -> None:
@@ -125,8 +140,8 @@ class Pairs:
         return cls(**values)
 
 
-def check_models(generator: Generator, classifier: Classifier) -> None:
-    """Check that the classifier can look at the generator's pictures and names the same classes.
+def check_models(generator: Generator, classifier: Classifier, same_classes: bool = True) -> None:
+    """Check that the classifier can look at the generator's pictures and, unless told not to, names the same classes.
 
     Raises
     ------
@@ -136,24 +151,36 @@ def check_models(generator: Generator, classifier: Classifier) -> None:
         if getattr(model, "training", False):
             raise LisError(f"{kind} {model.name!r} is in training mode; call its .eval() first.")
     size = (generator.img_resolution, generator.img_resolution)
-    if (generator.img_channels, size) != (classifier.channels, classifier.size):
+    if generator.img_channels not in {1, classifier.channels} or classifier.size not in {None, size}:
+        wanted = classifier.size or ("any height", "any width")
         raise LisError(
             f"generator {generator.name!r} renders {generator.img_channels} x {size[0]} x {size[1]} pictures, "
-            f"classifier {classifier.name!r} takes {classifier.channels} x {classifier.size[0]} x "
-            f"{classifier.size[1]}; use models of one image format."
+            f"classifier {classifier.name!r} takes {classifier.channels} x {wanted[0]} x {wanted[1]}; use models "
+            "of one image format, or a classifier with a preprocess that resizes."
         )
-    if generator.c_dim and generator.classes != classifier.classes:
+    if same_classes and generator.c_dim and generator.classes != classifier.classes:
+        if not classifier.has_head:
+            raise LisError(f'classifier {classifier.name!r} is an encoder without classes: use keep="all".')
+        fix = (
+            "if they mean the same, name the generator's by load_generator(..., classes=classifier.classes)"
+            if generator.c_dim == classifier.num_classes
+            else 'with keep="all" no class is asked of the classifier'
+        )
         raise LisError(
-            f"generator {generator.name!r} has classes {', '.join(generator.classes[:4])} ..., classifier "
-            f"{classifier.name!r} has {', '.join(classifier.classes[:4])} ...; both need the same list."
+            f"generator {generator.name!r} has {generator.c_dim} classes {', '.join(generator.classes[:4])} ..., "
+            f"classifier {classifier.name!r} has {classifier.num_classes}, {', '.join(classifier.classes[:4])} ...; "
+            f"both need the same list: {fix}."
         )
 
 
 class _Collection:
-    """What has been kept and tried so far, and every class's own stream of z."""
+    """What has been kept and tried so far, and every class's own stream of z.
+
+    Of a generator without classes everything is in one stream, that of index 0, whatever the classifier answers.
+    """
 
     def __init__(self, chosen: list[int], z_dim: int, seed: int):
-        self.kept: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {index: [] for index in chosen}
+        self.kept: dict[int, list[tuple[Tensor, Tensor, Tensor, int]]] = {index: [] for index in chosen}
         self.tried = dict.fromkeys(chosen, 0)
         self.streams = {index: np.random.default_rng([seed, index]) for index in chosen}
         self.z_dim = z_dim
@@ -162,16 +189,23 @@ class _Collection:
         z = self.streams[index].standard_normal((n, self.z_dim), dtype=np.float32)
         return torch.from_numpy(z)
 
-    def restore(self, pairs: Pairs) -> None:
-        for index, (_, tried) in pairs.counts.items():
-            rows = pairs.labels == index
-            self.kept[index] = list(zip(pairs.z[rows], pairs.w[rows], pairs.r[rows], strict=True))
+    def restore(self, pairs: Pairs, one_stream: bool) -> None:
+        counts = {0: sum(tried for _, tried in pairs.counts.values())} if one_stream else None
+        for index, tried in (counts or {k: tried for k, (_, tried) in pairs.counts.items()}).items():
+            rows = (
+                torch.full_like(pairs.labels, True, dtype=torch.bool) if one_stream else pairs.labels == index
+            )
+            kept = (pairs.z[rows], pairs.w[rows], pairs.r[rows], pairs.labels[rows].tolist())
+            self.kept[index] = list(zip(*kept, strict=True))
             self.tried[index] = tried
             self.draw(index, tried)  # the stream goes on behind what was tried
 
     def table(self, position: int, width: int) -> Tensor:
         rows = [row[position] for kept in self.kept.values() for row in kept]
-        return torch.stack(rows) if rows else torch.empty(0, width)
+        return torch.stack(rows) if rows else torch.empty(0, width)  # type: ignore[arg-type]
+
+    def labels(self) -> list[int]:
+        return [row[3] for kept in self.kept.values() for row in kept]
 
 
 def collect_pairs(
@@ -186,6 +220,7 @@ def collect_pairs(
     allow_partial: bool = False,
     checkpoint: str | Path | None = None,
     progress: bool = False,
+    keep: Literal["agreeing", "all"] | None = None,
 ) -> Pairs:
     """Collect pairs (w, r): render latents of every class, keep those that the classifier assigns to it.
 
@@ -194,13 +229,16 @@ def collect_pairs(
 
     Parameters
     ----------
-    classes : names or indices; None takes all.
-    per_class : pairs wanted of every class.
+    classes : names or indices; None takes all. Of a generator without classes: None.
+    per_class : pairs wanted of every class; of a generator without classes, in all.
     psi : truncation of the latents.
     max_tries : pictures tried per class before it is given up; default ``20 * per_class + 100``.
     allow_partial : give what there is of a class that could not be filled, in place of an error.
     checkpoint : file for what has been collected; a run that was interrupted goes on from it.
     progress : show a progress bar.
+    keep : "agreeing", the default where both models have classes, keeps the pictures that the classifier takes for what
+        the generator was asked for; both must have one list of classes. "all" keeps every picture: for encoders without
+        a head, generators without classes, and models with different lists (`labels` then count the generator's).
 
     Raises
     ------
@@ -213,27 +251,38 @@ def collect_pairs(
     >>> pairs.counts
     {4: (100, 103), 6: (100, 121)}
     """
-    check_models(generator, classifier)
+    keep_all = _keep_all(keep, generator, classifier)
+    check_models(generator, classifier, same_classes=not keep_all)
     per_class, batch_size = whole_number(per_class, "per_class", 1), whole_number(batch_size, "batch_size", 1)
     seed = whole_number(seed, "seed", 0)
     limit = 20 * per_class + 100 if max_tries is None else whole_number(max_tries, "max_tries", 1)
     psi = finite_number(psi, "psi", ", usually from 0 to 1")
-    if not generator.c_dim:
-        raise LisError(f"generator {generator.name!r} has no classes; pairs are collected class by class.")
-    chosen = class_indices(classes, classifier.classes, f"classifier {classifier.name!r}")
+    if generator.c_dim:
+        names = generator.classes
+        owner = "the generator" if keep_all else f"classifier {classifier.name!r}"
+        chosen = class_indices(classes, names, owner)
+    elif classes is not None:
+        raise LisError(f"generator {generator.name!r} has no classes; leave classes out.")
+    else:
+        names, chosen = classifier.classes or ("any",), [0]
     hashes = {"generator_hash": generator.hash, "classifier_hash": classifier.hash}
     settings = {"per_class": per_class, "max_tries": limit, "chosen": chosen}
+    settings["keep"] = "all" if keep_all else "agreeing"
     collection = _Collection(chosen, generator.z_dim, seed)
 
     def gather() -> Pairs:
+        labels = collection.labels()
         kept = {index: len(rows) for index, rows in collection.kept.items()}
+        counts = {index: (kept[index], collection.tried[index]) for index in chosen}
+        if not generator.c_dim:  # what was not asked for can't be refused either
+            counts = {k: (labels.count(k), labels.count(k)) for k in sorted(set(labels))}
         return Pairs(
             w=collection.table(1, generator.w_dim),
             r=collection.table(2, classifier.num_units),
             z=collection.table(0, generator.z_dim),
-            labels=torch.tensor([index for index, n in kept.items() for _ in range(n)], dtype=torch.int64),
-            classes=classifier.classes,
-            counts={index: (kept[index], collection.tried[index]) for index in chosen},
+            labels=torch.tensor(labels, dtype=torch.int64),
+            classes=names,
+            counts=counts,
             psi=psi,
             seed=seed,
             provenance=provenance(generator=generator.name, classifier=classifier.name, **settings),
@@ -247,13 +296,14 @@ def collect_pairs(
         there = {name: getattr(theirs, name) for name in same} | {
             k: before.provenance.get(k) for k in settings
         }
+        there["keep"] = before.keep  # older files do not say
         here = {name: getattr(mine, name) for name in same} | settings
         differ = [
             f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
         ]
         if differ:
             raise LisError(f"{checkpoint} is of another collection ({'; '.join(differ)}); give another file.")
-        collection.restore(before)
+        collection.restore(before, one_stream=not generator.c_dim)
 
     with tqdm(total=per_class * len(chosen), disable=not progress, desc="pairs", unit="pair") as bar:
         bar.update(sum(map(len, collection.kept.values())))
@@ -266,7 +316,7 @@ def collect_pairs(
             labels = torch.tensor([index for index, n in missing.items() for _ in range(n)])
             z = torch.cat([collection.draw(index, n) for index, n in missing.items()])
             for z_part, label_part in zip(z.split(batch_size), labels.split(batch_size), strict=True):
-                bar.update(_try(generator, classifier, collection, z_part, label_part, psi))
+                bar.update(_try(generator, classifier, collection, z_part, label_part, psi, keep_all))
                 batches += 1
                 if checkpoint is not None and batches % SAVE_EVERY == 0:
                     gather().save(checkpoint)
@@ -276,14 +326,24 @@ def collect_pairs(
     short = [index for index in chosen if len(collection.kept[index]) < per_class]
     if short and not allow_partial:
         told = "; ".join(
-            f"{classifier.classes[i]!r}: kept {pairs.counts[i][0]} of {pairs.counts[i][1]} tried"
-            for i in short
+            f"{names[i]!r}: kept {pairs.counts[i][0]} of {pairs.counts[i][1]} tried" for i in short
         )
         raise LisError(
             f"the classifier refuses too many pictures of {told}, {per_class} were wanted. Leave the class out, lower "
             "psi, raise max_tries, or take what there is with allow_partial=True."
         )
     return pairs
+
+
+def _keep_all(keep: str | None, generator: Generator, classifier: Classifier) -> bool:
+    """Whether every picture is kept."""
+    possible = bool(generator.c_dim) and classifier.has_head
+    if keep not in (None, "agreeing", "all"):
+        raise LisError(f'keep is {keep!r}; "agreeing" or "all" was expected.')
+    if keep == "agreeing" and not possible:
+        model = classifier if generator.c_dim else generator
+        raise LisError(f'{model.name!r} has no classes that could agree; use keep="all".')
+    return keep == "all" or not possible
 
 
 @torch.no_grad()
@@ -294,14 +354,17 @@ def _try(
     z: Tensor,
     labels: Tensor,
     psi: float,
+    keep_all: bool,
 ) -> int:
-    """Render one batch and keep what the classifier agrees with; returns how many."""
-    w = generator.map(z, labels, psi)
+    """Render one batch and keep what the classifier agrees with, or all; returns how many."""
+    w = generator.map(z, labels if generator.c_dim else None, psi)
     r = classifier.features(generator.render(w).to(classifier.device, classifier.dtype))
-    agrees = (classifier.head(r).argmax(dim=1).cpu() == labels).tolist()
-    rows = zip(labels.tolist(), agrees, z, w.cpu(), r.float().cpu(), strict=True)
-    for index, agree, z_row, w_row, r_row in rows:
+    answers = classifier.head(r).argmax(dim=1).cpu() if classifier.has_head else torch.zeros_like(labels)
+    wanted = torch.ones_like(labels, dtype=torch.bool) if keep_all else answers == labels
+    known = labels if generator.c_dim else answers
+    rows = zip(labels.tolist(), wanted.tolist(), z, w.cpu(), r.float().cpu(), known.tolist(), strict=True)
+    for index, keep, z_row, w_row, r_row, label in rows:
         collection.tried[index] += 1
-        if agree:
-            collection.kept[index].append((z_row, w_row, r_row))
-    return sum(agrees)
+        if keep:
+            collection.kept[index].append((z_row, w_row, r_row, label))
+    return int(wanted.sum())

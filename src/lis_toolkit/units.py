@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .classifiers import Classifier
 from .errors import LisError
+from .features import known_logits
 from .link import Link
 from .names import whole_number
 from .pairs import check_models
@@ -29,7 +30,7 @@ class UnitWalk:
     w : [N, S, W], linked latents.
     r_set : [N, S, R], the activations with the unit set: what the link was given.
     r : [N, S, R], the activations of the rendered pictures.
-    logits : [N, S, K], of the rendered pictures.
+    logits : [N, S, K], of the rendered pictures; K is 0 for an encoder without a head.
     start : [N, C, H, W], the pictures of the activations as they were, unit untouched.
     start_r, start_logits : [N, R], [N, K], of `start`.
     """
@@ -106,9 +107,9 @@ def render_activations(
 
     Returns
     -------
-    w [N, W], x [N, C, H, W] in the unit range, r' [N, R], logits [N, K], all on the CPU.
+    w [N, W], x [N, C, H, W] in the unit range, r' [N, R], logits [N, K] (K is 0 without a head), all on the CPU.
     """
-    check_models(generator, classifier)
+    check_models(generator, classifier, same_classes=False)
     link.check(generator, classifier)
     r = _rows(r, link)
     parts = []
@@ -116,7 +117,7 @@ def render_activations(
         w = link(part.to(link.device))
         x = generator.render(w)
         again = classifier.features(x.to(classifier.device, classifier.dtype))
-        parts.append([value.float().cpu() for value in (w, x, again, classifier.head(again))])
+        parts.append([value.float().cpu() for value in (w, x, again, known_logits(classifier, again))])
     w, x, again, logits = (torch.cat(column) for column in zip(*parts, strict=True))
     return w, x, again, logits
 

@@ -172,7 +172,8 @@ class UnitExplorer(ipywidgets.VBox):
         if state is None:
             return
         rows = state.top_classes(SHOWN_CLASSES, probabilities=self.scale.value == "probabilities")
-        names, before, after = (list(column) for column in zip(*rows, strict=True))
+        names = [name for name, _, _ in rows]  # none for an encoder without a head
+        before, after = [low for _, low, _ in rows], [high for _, _, high in rows]
         classes = bars(
             {"before": (names, before, BEFORE), "after": (names, after, AFTER)}, TITLES[self.scale.value]
         )

@@ -2,6 +2,13 @@
 
 from lis_toolkit.stylegan.checkpoint import load_generator, save_generator
 from lis_toolkit.stylegan.generator import Generator, update_mean_latents
-from lis_toolkit.stylegan.geometry import GeneratorConfig
+from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig
 
-__all__ = ["Generator", "GeneratorConfig", "load_generator", "save_generator", "update_mean_latents"]
+__all__ = [
+    "Architecture",
+    "Generator",
+    "GeneratorConfig",
+    "load_generator",
+    "save_generator",
+    "update_mean_latents",
+]

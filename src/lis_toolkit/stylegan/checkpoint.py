@@ -1,19 +1,24 @@
-"""Reading and writing generators: safetensors weights with the configuration as JSON beside them."""
+"""Reading and writing generators: safetensors weights with the architecture as JSON beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lis_toolkit import zoo
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.files import load_tensors, provenance, save_tensors
+from lis_toolkit.stylegan.file_kinds import file_kind
 from lis_toolkit.stylegan.generator import Generator
-from lis_toolkit.stylegan.geometry import GeneratorConfig
+from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig
+from lis_toolkit.stylegan.published import read_published
 
-FORMAT = "lis_toolkit generator 1"
+FORMAT = "lis_toolkit generator 2"  # with "architecture", the explicit list of layers
+FORMAT_1 = "lis_toolkit generator 1"  # with "config", the settings that the layers follow from
 
 
 def save_generator(
@@ -34,7 +39,7 @@ def save_generator(
     }
     notes = {
         "format": FORMAT,
-        "config": generator.config.to_dict(),
+        "architecture": generator.architecture.to_dict(),
         "classes": list(generator.classes),
         "provenance": provenance(),
         **metadata,
@@ -42,40 +47,95 @@ def save_generator(
     save_tensors(path, state, notes)
 
 
-def load_generator(name_or_path: str | Path, device: torch.device | str | None = None) -> Generator:
-    """Load a generator by its registered name, or from a file of ours, ready to render (evaluation mode).
+def load_generator(
+    name_or_path: str | Path,
+    device: torch.device | str | None = None,
+    *,
+    classes: Sequence[str] | str | None = None,
+    network: str = "G_ema",
+    progress: bool = True,
+) -> Generator:
+    """Load a generator by its registered name or from a file, ready to render (evaluation mode).
+
+    A file is one of ours, or a pickle by the authors of StyleGAN-XL or StyleGAN3, told apart by content. Nothing in it
+    is executed. `convert_generator` turns a pickle into a file of ours, which loads faster.
+
+    Parameters
+    ----------
+    classes : names of the classes, or the name of a data set ("imagenet", "cifar10"). Without it they are those of the
+        registered model or of the file, or "class 0" and so on.
+    network : which network of a pickle: "G_ema", the averaged one that is published, or "G".
+    progress : show a bar when the model is downloaded.
 
     Raises
     ------
-    LisError : the name or the device is not known.
-    CheckpointError : the file is not a generator of ours, or its weights do not fit its configuration.
+    LisError : the name or the device is not known, or there are more or fewer classes than names.
+    CheckpointError : the file is damaged, holds something else, or its weights do not fit what it describes.
 
     Examples
     --------
     >>> generator = load_generator("fashion")
+    >>> generator = load_generator("network-snapshot.pkl", classes="imagenet")
     """
-    path = zoo.locate(name_or_path, "generator")
-    if path.suffix.lower() in (".pkl", ".pickle", ".pt", ".pth"):
-        raise CheckpointError(
-            f"{path} is a pickle, the format of published checkpoints; this version reads safetensors files written by "
-            "save_generator only, because a pickle can execute code when it is opened the usual way."
-        )
+    path = zoo.locate(name_or_path, "generator", progress)
+    described: Architecture | GeneratorConfig
+    if file_kind(path) == "safetensors":
+        described, state, stored = _read_ours(path)
+    else:
+        described, state = read_published(path, network)
+        entry = zoo.find(name_or_path, "generator") if isinstance(name_or_path, str) else None
+        stored = list(zoo.class_names(entry.classes)) if entry is not None and entry.classes else []
+    names = zoo.class_names(classes) if isinstance(classes, str) else classes
+    if names is None and stored and len(stored) != described.c_dim:
+        raise CheckpointError(f"{path} has {len(stored)} class names for {described.c_dim} classes")
+    generator = _assemble(described, state, names or stored or None, str(name_or_path))
+    try:
+        return generator.to(device or "cpu")
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise LisError(f"no device {str(device)!r} here: {error}") from error
+
+
+def _assemble(
+    described: Architecture | GeneratorConfig,
+    state: dict[str, Tensor],
+    classes: Sequence[str] | None,
+    name: str,
+) -> Generator:
+    """Build a generator around float32 tensors, which stay where they are: in a file's mapping, for instance."""
+    with torch.device("meta"):  # no memory, and no random numbers that would be thrown away
+        generator = Generator(described, classes, name)
+    generator.load_state_dict(state, assign=True)
+    for (
+        module
+    ) in generator.modules():  # buffers that no file holds are made from those that it does, or are empty
+        for key, value in module.named_buffers(recurse=False):
+            if value.is_meta:
+                assert value.numel() == 0, f"{type(module).__name__} does not make {key} when it is loaded"
+                setattr(module, key, torch.empty_like(value, device="cpu"))
+    return generator.eval().requires_grad_(False)
+
+
+def _read_ours(path: Path) -> tuple[Architecture | GeneratorConfig, dict[str, Tensor], list[str]]:
+    """Read what `save_generator` wrote: architecture, float32 weights, class names."""
     state, notes = load_tensors(path)
-    if notes.get("format") != FORMAT:
+    if notes.get("format") not in (FORMAT, FORMAT_1):
         raise CheckpointError(
             f"{path} holds {notes.get('format', 'no format note')!r}, expected {FORMAT!r}: "
             "is it a generator written by save_generator?"
         )
     classes = notes.get("classes")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise CheckpointError(f"{path} has {classes!r} as class names, expected a list of texts")
+        raise CheckpointError(f"{path} has {classes!r:.200} as class names, expected a list of texts")
+    described: Architecture | GeneratorConfig
     try:
-        generator = Generator(
-            GeneratorConfig.from_dict(notes.get("config")), classes or None, str(name_or_path)
-        )
+        if notes["format"] == FORMAT:
+            described = Architecture.from_dict(notes.get("architecture"))
+        else:
+            described = GeneratorConfig.from_dict(notes.get("config"))
+        with torch.device("meta"):  # names and shapes only
+            expected = Generator(described).state_dict()
     except (LisError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} does not describe a generator that can be built: {error}") from error
-    expected = generator.state_dict()
     for name, value in expected.items():
         if name not in state or state[name].shape != value.shape:
             has = list(state[name].shape) if name in state else "nothing"
@@ -85,11 +145,6 @@ def load_generator(name_or_path: str | Path, device: torch.device | str | None =
     surplus = sorted(set(state) - set(expected))
     if surplus:
         raise CheckpointError(
-            f"{path} holds weights that its configuration has no place for: {', '.join(surplus[:5])}"
+            f"{path} holds weights that its architecture has no place for: {', '.join(surplus[:5])}"
         )
-    generator.load_state_dict({name: value.float() for name, value in state.items()})
-    generator.eval().requires_grad_(False)
-    try:
-        return generator.to(device or "cpu")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise LisError(f"no device {str(device)!r} here: {error}") from error
+    return described, {name: value.float() for name, value in state.items()}, classes

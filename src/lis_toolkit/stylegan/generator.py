@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lis_toolkit.errors import LisError
 from lis_toolkit.files import sha256_tensors
 from lis_toolkit.names import class_index, finite_number, whole_number
-from lis_toolkit.stylegan.geometry import GeneratorConfig, lay_out
+from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig
 from lis_toolkit.stylegan.network import MappingNetwork, SynthesisNetwork
 
 
@@ -27,7 +27,8 @@ class Generator(nn.Module):
 
     Attributes
     ----------
-    config : the settings it was built from.
+    architecture : all sizes, rates and cutoffs, layer by layer.
+    config : the short settings it was built from, or None when it was built from an architecture.
     classes : names of the classes, or None.
     z_dim, w_dim, num_ws, c_dim : sizes Z, W, the number of latents a picture takes, the number of classes.
     img_resolution, img_channels : of the pictures.
@@ -38,20 +39,28 @@ class Generator(nn.Module):
     >>> x = generator.render(generator.map(generator.sample_z(8, seed=0), labels=[3] * 8, psi=0.7))
     """
 
-    def __init__(self, config: GeneratorConfig, classes: Sequence[str] | None = None, name: str = "unnamed"):
+    def __init__(
+        self,
+        config: GeneratorConfig | Architecture,
+        classes: Sequence[str] | None = None,
+        name: str = "unnamed",
+    ):
         super().__init__()
-        if classes is not None and len(classes) != config.c_dim:
-            raise LisError(f"{len(classes)} class names were given for a generator of {config.c_dim} classes")
-        self.config = config
+        architecture = config if isinstance(config, Architecture) else config.architecture()
+        if classes is not None and len(classes) != architecture.c_dim:
+            raise LisError(
+                f"{len(classes)} class names were given for a generator of {architecture.c_dim} classes"
+            )
+        self.architecture = architecture
+        self.config = None if isinstance(config, Architecture) else config
         self.name = name
-        if classes is None and config.c_dim:
-            classes = [f"class {i}" for i in range(config.c_dim)]
+        if classes is None and architecture.c_dim:
+            classes = [f"class {i}" for i in range(architecture.c_dim)]
         self.classes: tuple[str, ...] = tuple(classes or ())
-        input_spec, layers, self.img_resolution = lay_out(config)
-        self.img_channels = config.img_channels
-        self.z_dim, self.w_dim, self.c_dim = config.z_dim, config.w_dim, config.c_dim
-        self.mapping = MappingNetwork(config)
-        self.synthesis = SynthesisNetwork(config, input_spec, layers)
+        self.img_resolution, self.img_channels = architecture.resolution, architecture.img_channels
+        self.z_dim, self.w_dim, self.c_dim = architecture.z_dim, architecture.w_dim, architecture.c_dim
+        self.mapping = MappingNetwork(architecture)
+        self.synthesis = SynthesisNetwork(architecture, architecture.input, list(architecture.layers))
         self.num_ws = self.synthesis.num_ws
 
     @property

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from lis_toolkit.errors import CheckpointError
+from lis_toolkit.stylegan.architecture import MAPPINGS, Architecture, InputSpec, LayerSpec
+
+__all__ = ["Architecture", "GeneratorConfig", "InputSpec", "LayerSpec", "lay_out"]
 
 WHOLE_NUMBERS = {  # least and most
     "z_dim": (1, 2**16),
@@ -28,7 +31,6 @@ WHOLE_NUMBERS = {  # least and most
     "filter_size": (1, 2**6),
     "lrelu_upsampling": (1, 2**4),
 }
-MAPPINGS = ("unconditional", "pretrained", "linear")  # no class; StyleGAN-XL's class embedding; StyleGAN3's
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,23 @@ class GeneratorConfig:
         if self.num_critical >= self.num_layers:
             raise CheckpointError(f"num_critical is {self.num_critical}, expected 0 to num_layers - 1")
 
+    def architecture(self) -> Architecture:
+        """Lay the generator out: the explicit list of layers that the settings stand for."""
+        input_spec, layers, resolution = lay_out(self)
+        return Architecture(
+            z_dim=self.z_dim,
+            c_dim=self.c_dim,
+            w_dim=self.w_dim,
+            mapping=self.mapping,
+            embedding_dim=self.embedding_dim,
+            mapping_layers=self.mapping_layers,
+            img_channels=self.img_channels,
+            resolution=resolution,
+            output_scale=self.output_scale,
+            input=input_spec,
+            layers=tuple(layers),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Give the settings as a JSON-ready dictionary."""
         return asdict(self)
@@ -119,86 +138,6 @@ class GeneratorConfig:
                 f"stages is {values['stages']!r}, expected a list of (up factor, head layers)"
             ) from None
         return cls(**{**values, "stages": stages})
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """The Fourier-feature input: channels, size in samples, samples per image unit, bandwidth in cycles per unit."""
-
-    channels: int
-    size: int
-    sampling_rate: float
-    bandwidth: float
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """One synthesis layer, sizes in samples, rates in samples and cutoffs in cycles per image unit."""
-
-    name: str
-    is_torgb: bool
-    is_critically_sampled: bool
-    in_channels: int
-    out_channels: int
-    in_size: int
-    out_size: int
-    in_sampling_rate: int
-    out_sampling_rate: int
-    in_cutoff: float
-    out_cutoff: float
-    in_half_width: float
-    out_half_width: float
-    conv_kernel: int
-    filter_size: int
-    lrelu_upsampling: int
-    use_radial_filters: bool
-    conv_clamp: float | None
-    stopband: float = field(default=0.0, compare=False)
-
-    @property
-    def kernel(self) -> int:
-        """Side of the convolution kernel."""
-        return 1 if self.is_torgb else self.conv_kernel
-
-    @property
-    def tmp_rate(self) -> int:
-        """Sampling rate of the nonlinearity."""
-        return max(self.in_sampling_rate, self.out_sampling_rate) * (
-            1 if self.is_torgb else self.lrelu_upsampling
-        )
-
-    @property
-    def up_factor(self) -> int:
-        """Samples made of one before the nonlinearity."""
-        return self.tmp_rate // self.in_sampling_rate
-
-    @property
-    def down_factor(self) -> int:
-        """Samples made into one after the nonlinearity."""
-        return self.tmp_rate // self.out_sampling_rate
-
-    @property
-    def up_taps(self) -> int:
-        """Taps of the filter before the nonlinearity; 1 when there is none."""
-        return 1 if self.up_factor == 1 or self.is_torgb else self.filter_size * self.up_factor
-
-    @property
-    def down_taps(self) -> int:
-        """Taps of the filter after the nonlinearity; 1 when there is none."""
-        return 1 if self.down_factor == 1 or self.is_torgb else self.filter_size * self.down_factor
-
-    @property
-    def radial_down(self) -> bool:
-        """Whether the filter after the nonlinearity is the radially symmetric one."""
-        return self.use_radial_filters and not self.is_critically_sampled
-
-    @property
-    def padding(self) -> tuple[int, int]:
-        """Samples added (or cropped, when negative) at the low and the high side, at the temporary rate."""
-        total = (self.out_size - 1) * self.down_factor + 1 - (self.in_size + self.kernel - 1) * self.up_factor
-        total += self.up_taps + self.down_taps - 2
-        low = (total + self.up_factor) // 2
-        return low, total - low
 
 
 def _stack(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lis_toolkit.stylegan.geometry import GeneratorConfig, InputSpec, LayerSpec
+from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig, InputSpec
 from lis_toolkit.stylegan.layer import FullyConnected, SynthesisLayer
 
 
@@ -26,7 +26,7 @@ class MappingNetwork(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(self, config: GeneratorConfig):
+    def __init__(self, config: GeneratorConfig | Architecture):
         super().__init__()
         self.kind = config.mapping
         self.z_dim, self.c_dim, self.num_layers = config.z_dim, config.c_dim, config.mapping_layers
@@ -120,7 +120,9 @@ class SynthesisInput(nn.Module):
 class SynthesisNetwork(nn.Module):
     """The input and all layers; one w for each."""
 
-    def __init__(self, config: GeneratorConfig, input_spec: InputSpec, layers: list[LayerSpec]):
+    def __init__(
+        self, config: GeneratorConfig | Architecture, input_spec: InputSpec, layers: list[LayerSpec]
+    ):
         super().__init__()
         self.output_scale = config.output_scale
         self.layer_names = [spec.name for spec in layers]

@@ -265,6 +265,7 @@ class GeneratorTrainer:
     @property
     def identity(self) -> dict[str, dict[str, Any]]:
         """What a run must share with the one it goes on from: settings, layout, photographs and feature network."""
+        assert self.generator.config is not None  # __init__ builds it from a configuration
         layout = self.generator.config.to_dict()
         layout["stages"] = [list(stage) for stage in layout["stages"]]  # as JSON gives them back
         data = {"photographs": sha256_tensors({"images": self.images, "labels": self.labels})}
