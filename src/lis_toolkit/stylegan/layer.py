@@ -94,6 +94,13 @@ class SynthesisLayer(nn.Module):
         y = self.convolve(x, styles, scale, bias, nonlinearity.window, overwrite)
         return nonlinearity(y, overwrite)
 
+    @property
+    def activations(self) -> int:
+        """Numbers held at a time for one picture: the fine grid, and what goes in and comes out."""
+        spec = self.spec
+        fine = (spec.out_size - 1) * spec.down_factor + spec.down_taps
+        return 2 * spec.out_channels * fine**2 + 2 * spec.in_channels * spec.in_size**2
+
     def modulation(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the scales of input channels [N, C_in] and output channels [N or 1, C_out], and the bias [C_out].
 
@@ -158,14 +165,17 @@ class SynthesisLayer(nn.Module):
         outputs, inputs, kernel, _ = self.weight.shape
         wide = kernel == 3 and min(outputs, inputs) >= WINOGRAD_CHANNELS
         large = 9 * count**2 * outputs * inputs >= WINOGRAD_PRODUCTS
-        frozen = not self.weight.requires_grad and x.device.type == "cpu"
+        frozen = (
+            not self.weight.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        )
         if not (wide and large and frozen and x.dtype in TILES):
             return None
         return self._prepared.get(self, ("winograd", x.dtype), lambda: WinogradWeight(self.weight, x.dtype))
 
     def nonlinearity(self) -> Nonlinearity:
         """Give the filtered nonlinearity for the device that the layer is on."""
-        kind = PolyphaseNonlinearity if self.weight.device.type == "cpu" else MatrixNonlinearity
+        compiled = torch.compiler.is_compiling()  # compilers fuse matrix products with what is around them
+        kind = MatrixNonlinearity if compiled or self.weight.device.type != "cpu" else PolyphaseNonlinearity
         return self._prepared.get(self, kind, lambda: kind(self.spec, self.up_filter, self.down_filter))
 
 
@@ -178,6 +188,8 @@ class _Prepared:
 
     def get(self, layer: SynthesisLayer, key: object, make: Callable[[], Any]) -> Any:
         """Give what `make` makes, from memory if nothing has changed since."""
+        if torch.compiler.is_compiling():
+            return make()
         state = tuple(map(_identity, (layer.weight, layer.up_filter, layer.down_filter)))
         if state != self.state:
             self.state, self.values = state, {}
@@ -202,7 +214,7 @@ def _identity(tensor: Tensor | None) -> object:
 
 def _followed(*tensors: Tensor) -> bool:
     """Whether derivatives of tensors are followed, backward or forward, or they are batched by torch.func."""
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
         return True
     return any(is_functorch_wrapped_tensor(t) or unpack_dual(t).tangent is not None for t in tensors)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig, InputSpec
+from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig, InputSpec, LayerSpec
 from lis_toolkit.stylegan.layer import FullyConnected, SynthesisLayer
 
 
@@ -130,6 +130,12 @@ class SynthesisNetwork(nn.Module):
         self.input = SynthesisInput(input_spec, config.w_dim)
         for spec in layers:
             self.add_module(spec.name, SynthesisLayer(spec, config.w_dim))
+
+    @property
+    def activations(self) -> int:
+        """Numbers that one picture's largest layer holds at a time: about the memory that rendering takes."""
+        layers = (self.get_submodule(name) for name in self.layer_names)
+        return max(layer.activations for layer in layers if isinstance(layer, SynthesisLayer))
 
     def forward(self, ws: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Render ws [N, num_ws, W] to float32 images [N, C, H, W] in the generator's own range, about [-1, 1].

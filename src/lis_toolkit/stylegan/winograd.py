@@ -138,6 +138,8 @@ class FrozenConvolution(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, fast: Any) -> Any:
         """Take one more batch dimension into the batch."""
-        x = x.movedim(in_dims[0], 0)  # [B, N, C, H, W]
+        dim = in_dims[0]
+        assert dim is not None  # the weight is never batched
+        x = x.movedim(dim, 0)  # [B, N, C, H, W]
         y = FrozenConvolution.apply(x.flatten(0, 1), weight, fast)
         return y.unflatten(0, x.shape[:2]), 0

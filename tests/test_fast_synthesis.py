@@ -1,0 +1,239 @@
+"""The fast ways through a synthesis layer against the literal one: values, derivatives, precisions, what is kept."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lis_toolkit.errors import LisError
+from lis_toolkit.stylegan import generator as generator_module
+from lis_toolkit.stylegan import layer as layer_module
+from lis_toolkit.stylegan.layer import SynthesisLayer
+from lis_toolkit.stylegan.nonlinearity import MatrixNonlinearity, PolyphaseNonlinearity
+from lis_toolkit.stylegan.winograd import FrozenConvolution, WinogradWeight, transforms
+from literal import literal_layer, literal_synthesis
+from test_generator import SPECIAL, random_spec
+from tiny import tiny_generator
+
+
+@pytest.fixture
+def always_winograd(monkeypatch):
+    monkeypatch.setattr(layer_module, "WINOGRAD_CHANNELS", 1)
+    monkeypatch.setattr(layer_module, "WINOGRAD_PRODUCTS", 0)
+
+
+def frozen_layer(seed=0, **fixed):
+    torch.manual_seed(seed)
+    spec = random_spec(np.random.default_rng(seed), conv_kernel=3, **fixed)
+    layer = SynthesisLayer(spec, 5).eval().requires_grad_(False)
+    torch.nn.init.normal_(layer.bias)
+    layer.magnitude_ema.fill_(0.7)
+    return layer, torch.randn(3, spec.in_channels, spec.in_size, spec.in_size), torch.randn(3, 5)
+
+
+# --- Winograd's convolution ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_transforms_are_an_exact_correlation(tile):
+    output, weight, inputs = transforms(tile)
+    rng = np.random.default_rng(0)
+    d, g = rng.standard_normal(tile + 2), rng.standard_normal(3)
+    np.testing.assert_allclose(output @ ((weight @ g) * (inputs @ d)), np.correlate(d, g), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+@pytest.mark.parametrize("size", [(4, 4), (5, 9), (12, 7), (1, 2)])
+def test_convolution_equals_the_definition(dtype, tolerance, size):
+    torch.manual_seed(0)
+    weight = torch.randn(7, 6, 3, 3)
+    fast = WinogradWeight(weight, dtype)
+    high, wide = fast.whole_tiles(size)
+    assert high >= size[0] + 2 and wide >= size[1] + 2
+    x = torch.randn(2, 6, high, wide)
+    y = fast.convolve(x.to(dtype).contiguous(memory_format=torch.channels_last))
+    wanted = F.conv2d(x, weight)
+    assert y.shape == wanted.shape and y.dtype == dtype
+    assert (y.float() - wanted).square().mean().sqrt() < tolerance * wanted.std()
+
+
+def test_derivatives_of_the_frozen_convolution():
+    torch.manual_seed(0)
+    weight = torch.randn(3, 4, 3, 3)
+    fast = WinogradWeight(weight, torch.float32)
+    x, tangents = torch.randn(2, 4, 6, 6, requires_grad=True), torch.randn(5, 2, 4, 6, 6)
+    y = FrozenConvolution.apply(x, weight, fast)
+    probe = torch.randn_like(y)
+    mine, theirs = (torch.autograd.grad((f * probe).sum(), x)[0] for f in (y, F.conv2d(x, weight)))
+    torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+    def along(tangent):
+        return torch.func.jvp(lambda x: FrozenConvolution.apply(x, weight, fast), (x,), (tangent,))[1]
+
+    got = torch.func.vmap(along)(tangents)
+    for i in range(5):
+        torch.testing.assert_close(got[i], F.conv2d(tangents[i], weight), atol=1e-4, rtol=1e-4)
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_frozen_layers_of_random_specifications(always_winograd, seed):
+    layer, x, w = frozen_layer(seed)
+    with torch.no_grad():
+        got, wanted = layer(x, w), literal_layer(layer, x, w)
+    assert ("winograd", torch.float32) in layer._prepared.values
+    torch.testing.assert_close(got, wanted, atol=2e-4, rtol=0)
+    assert wanted.std() > 0.01
+    followed = layer(x.requires_grad_(), w)  # without writing over intermediate results
+    torch.testing.assert_close(followed, wanted, atol=2e-4, rtol=0)
+    probe = torch.randn_like(wanted)
+    mine, theirs = (
+        torch.autograd.grad((y * probe).sum(), x)[0] for y in (followed, literal_layer(layer, x, w))
+    )
+    torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_forward_derivatives_of_a_frozen_layer_also_where_gradients_are_off(always_winograd):
+    layer, x, w = frozen_layer(3, in_channels=4)
+    layer.double()
+    x, w, tangent = x.double(), w.double(), torch.randn(3, 5, dtype=torch.float64)
+    _, wanted = torch.func.jvp(lambda w: literal_layer(layer, x, w), (w,), (tangent,))
+    layer.float()
+    x, w, tangent = x.float(), w.float(), tangent.float()
+    _, got = torch.func.jvp(lambda w: layer(x, w), (w,), (tangent,))
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(w, tangent)
+        _, quiet = torch.autograd.forward_ad.unpack_dual(layer(x, dual))
+    scale = wanted.abs().max()
+    # The literal layer scales styles over the batch, whose tangent demodulation cancels up to its epsilon.
+    assert (got - wanted).abs().max() < 1e-4 * scale
+    torch.testing.assert_close(quiet, got, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in SPECIAL if name != "ToRGB"])
+def test_matrix_and_polyphase_filters_agree(name):
+    spec = random_spec(np.random.default_rng(1), **SPECIAL[name])
+    torch.manual_seed(0)
+    layer = SynthesisLayer(spec, 5)
+    matrix, polyphase = (
+        kind(spec, layer.up_filter, layer.down_filter) for kind in (MatrixNonlinearity, PolyphaseNonlinearity)
+    )
+    assert matrix.window == polyphase.window
+    y = torch.randn(2, spec.out_channels, matrix.window.size, matrix.window.size)
+    a, b = matrix(y), polyphase(y)
+    assert a.shape == (2, spec.out_channels, spec.out_size, spec.out_size)
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    assert torch.equal(y.clone(), y)
+    torch.testing.assert_close(polyphase(y.clone(), overwrite=True), b, atol=0, rtol=0)
+
+
+def test_prepared_weights_follow_changes_and_stay_out_of_copies_and_files(always_winograd):
+    layer, x, w = frozen_layer(2)
+    with torch.no_grad():
+        before = layer(x, w)
+        layer.weight.mul_(torch.rand_like(layer.weight))
+        torch.testing.assert_close(layer(x, w), literal_layer(layer, x, w), atol=2e-4, rtol=0)
+        other, _, _ = frozen_layer(2)
+        layer.load_state_dict(other.state_dict())
+        torch.testing.assert_close(layer(x, w), before)
+        twin = copy.deepcopy(layer)
+        assert twin._prepared is not layer._prepared and not twin._prepared.values
+        torch.testing.assert_close(twin(x, w), before)
+    assert set(layer.state_dict()) <= {
+        "weight", "bias", "magnitude_ema", "affine.weight", "affine.bias", "up_filter", "down_filter"
+    }  # fmt: skip
+
+
+def test_gradients_after_a_first_picture_in_inference_mode(always_winograd):
+    layer, x, w = frozen_layer(4)
+    with torch.inference_mode():
+        first = layer(x, w)
+    w.requires_grad_()
+    y = layer(x, w)
+    torch.testing.assert_close(y.detach(), first.clone(), atol=1e-5, rtol=1e-5)
+    y.sum().backward()
+    assert w.grad.abs().max() > 0
+
+
+def test_the_choice_of_convolution_ignores_the_batch(monkeypatch):
+    monkeypatch.setattr(layer_module, "WINOGRAD_CHANNELS", 1)
+    layer, x, w = frozen_layer(1, in_channels=4, out_channels=4)
+    products = 9 * layer.nonlinearity().window.size ** 2 * 16
+    monkeypatch.setattr(layer_module, "WINOGRAD_PRODUCTS", 2 * products)  # of one picture: too few
+    with torch.no_grad():
+        layer(x.repeat(4, 1, 1, 1), w.repeat(4, 1))
+    assert ("winograd", torch.float32) not in layer._prepared.values
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision, bound", [("float32", 1e-4), ("bfloat16", 2), ("float16", 0.5)])
+def test_precisions_against_the_literal_network(always_winograd, precision, bound):
+    generator = tiny_generator()
+    w = generator.map(generator.sample_z(3, 0), 1)
+    with torch.no_grad():
+        wanted = (literal_synthesis(generator, generator.broadcast(w)) * 0.5 + 0.5).clamp(0, 1)
+        got = generator.render(w, precision=precision)
+        assert got.dtype == torch.float32
+        generator.precision = precision
+        assert torch.equal(generator.render(w), got)
+    error = (got - wanted).abs().mean() * 255
+    assert error < bound
+    assert (error > 1e-3) == (precision != "float32")
+
+
+def test_half_precision_survives_large_weights():
+    generator = tiny_generator()
+    w = generator.map(generator.sample_z(2, 0), 1)
+    wanted = generator.render(w)
+    for name in generator.synthesis.layer_names[:-1]:
+        generator.synthesis.get_submodule(name).weight.mul_(3000)  # demodulation cancels it
+    torch.testing.assert_close(generator.render(w), wanted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(generator.render(w, precision="float16"), wanted, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["float64", "bf16", "", None, 16, torch.float16])
+def test_unknown_precisions(precision):
+    generator = tiny_generator()
+    with pytest.raises(LisError, match="float32, bfloat16, float16"):
+        generator.precision = precision
+    if precision is not None:
+        with pytest.raises(LisError, match="precision is"):
+            generator.render(torch.zeros(1, generator.w_dim), precision=precision)
+    assert generator.precision == "float32"
+
+
+def test_feature_maps_are_bounded_when_no_batch_size_is_given(monkeypatch):
+    generator = tiny_generator()
+    w = generator.map(generator.sample_z(7, 0), 1)
+    whole = generator.render(w)
+    sizes = []
+    generator.synthesis.input.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    budget = 3 * 4 * generator.synthesis.activations
+    monkeypatch.setattr(generator_module, "ACTIVATION_BYTES", budget)
+    torch.testing.assert_close(generator.render(w), whole, atol=1e-5, rtol=0)
+    assert sizes == [3, 3, 1]
+    sizes.clear()
+    generator.render(w, precision="bfloat16")
+    assert sizes == [6, 1]
+    sizes.clear()
+    monkeypatch.setattr(generator_module, "ACTIVATION_BYTES", 1)
+    generator.render(w[:2])
+    assert sizes == [1, 1]
+
+
+def test_the_whole_network_can_be_compiled():
+    generator = tiny_generator()
+    w = generator.map(generator.sample_z(2, 0), 1)
+    with torch.no_grad():
+        wanted = generator.render(w)
+        generator.synthesis.compile(backend="eager", fullgraph=True)
+        torch.testing.assert_close(generator.render(w), wanted, atol=1e-5, rtol=0)
+    torch._dynamo.reset()
