@@ -225,6 +225,15 @@ def snapshot(generator: Persistent, order: str = "G D G_ema", shared: bool = Fal
     return {**{key: parts[key] for key in order.split()}, **rest}
 
 
+def _restyle(root: torch.nn.Module, ordered: bool, numpy_scalars: bool) -> None:
+    for module in list(root.modules()):
+        for key in ("_parameters", "_buffers", "_modules"):
+            module.__dict__[key] = (OrderedDict if ordered else dict)(module.__dict__[key])
+        for key, value in list(module.__dict__.items()):
+            if numpy_scalars and type(value) in (int, float, bool) and key != "training":
+                module.__dict__[key] = {int: np.int64, float: np.float64, bool: np.bool_}[type(value)](value)
+
+
 def dumps(
     content: Any,
     protocol: int = 4,
@@ -233,14 +242,10 @@ def dumps(
     numpy_scalars: bool = False,
 ) -> bytes:
     """Pickle with the real pickle: as torch 1.9 (`ordered`) or newer ones keep modules, with either kind of storage."""
-    for module in [
-        m for value in content.values() if isinstance(value, torch.nn.Module) for m in value.modules()
-    ]:
-        for key in ("_parameters", "_buffers", "_modules"):
-            module.__dict__[key] = (OrderedDict if ordered else dict)(module.__dict__[key])
-        for key, value in list(module.__dict__.items()):
-            if numpy_scalars and type(value) in (int, float, bool) and key != "training":
-                module.__dict__[key] = {int: np.int64, float: np.float64, bool: np.bool_}[type(value)](value)
+    for module in [v for v in content.values() if isinstance(v, torch.nn.Module)] * (
+        ordered or numpy_scalars
+    ):
+        _restyle(module, ordered, numpy_scalars)
     before = torch.storage.TypedStorage.__reduce__
 
     def reduce_to_zip(self: Any) -> Any:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lis_toolkit import feature_extraction, feature_writer
+from lis_toolkit import feature_writer
 from lis_toolkit.classifiers import Classifier
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import CheckpointError, LisError
@@ -163,8 +163,28 @@ def test_every_kind_of_source(tmp_path):
         assert sorted(os.listdir(store.folder)) == OWN and len(store) == 7, kind
     assert store.table.file.tolist() == [str(p) for p in paths]
     assert FeatureStore.open(tmp_path / "out" / "photographs").table.label.tolist()[:2] == ["even", "odd"]
-    numbers = extract_to_folder(classifier, x, tmp_path / "n", labels=[3, None] * 3 + [1], progress=False)
+
+
+def test_labels_as_class_indices(tmp_path):
+    x = torch.rand(7, 3, 8, 8)
+    numbers = extract_to_folder(
+        fixed_classifier(), x, tmp_path / "n", labels=[3, None] * 3 + [1], progress=False
+    )
     assert numbers.table.label.dtype == "Int64" and numbers.table.label.dropna().tolist() == [3, 3, 3, 1]
+    assert numbers.label_indices([0, 2, 6]).tolist() == [3, 3, 1]
+    with pytest.raises(LisError, match="3 images have no label, such as image 1"):
+        numbers.label_indices()
+    x[2] = math.nan
+    with pytest.warns(SkippedImages, match="image 2: it has NaN"):
+        named = extract_to_folder(
+            fixed_classifier(), x, tmp_path / "t", labels=list("abcdabz"), progress=False
+        )
+    known = named.readable & (named.table.label != "z")
+    assert named.label_indices(known).tolist() == [0, 1, 3, 0, 1] and len(named.features(known)) == 5
+    with pytest.raises(LisError, match="toy has no class 'z'"):
+        named.label_indices()
+    with pytest.raises(LisError, match="the classifier is a Sequential; a Classifier was expected"):
+        extract_to_folder(network(), x, tmp_path / "m")
 
 
 def test_images_of_any_size_with_threads_and_damaged_ones_among_them(tmp_path):
@@ -191,7 +211,6 @@ def test_images_of_any_size_with_threads_and_damaged_ones_among_them(tmp_path):
     with pytest.raises(LisError, match="1 of the rows were skipped.*cats/2.png"):
         store.features([1, 2])
     assert torch.equal(store.features([3, 1]).r, torch.tensor(store.r[[3, 1]]))
-    assert len(store.features(store.table.label == "cats" if False else store.readable)) == 6
     assert len(store.features(store.readable & (store.table.label == "cats"))) == 6
     assert len(store.features([])) == 0
     for rows, message in (
@@ -457,6 +476,7 @@ ZYGOTE = """
 import os, pathlib, random, shutil, signal, sys, time
 sys.path.insert(0, sys.argv[2])
 import numpy as np, torch, pandas, pyarrow.parquet
+from PIL import Image; Image.init()
 from lis_toolkit import feature_writer
 import test_feature_store as t
 torch.set_num_threads(1)
@@ -500,18 +520,22 @@ def die_at(step):
     t.feature_writer.FeatureWriter.write = counted(t.feature_writer.FeatureWriter.write)
     t.feature_writer._table = counted(t.feature_writer._table)
 
+os.fsync = lambda number: None  # SIGKILL leaves what was written with the system; only a power cut needs it
+start = time.monotonic()
 assert run(root / "whole") == 0
+duration = time.monotonic() - start
 whole = t.content(root / "whole")
 if mode == "steps":
-    step = 0
+    step = again = 0
     while True:
         folder = root / f"step{step}"
         first = run(folder, lambda: die_at(step))
-        again = run(folder, lambda: die_at(step // 2))  # killed twice
+        if step % 3 == 2:
+            again = run(folder, lambda: die_at(step // 2))  # killed twice
         last = run(folder)
         assert last == 0, (step, first, again, last)
         assert t.content(folder) == whole, step
-        assert sorted(os.listdir(folder)) in (t.OWN, sorted([*t.OWN, "progress.jsonl"])), os.listdir(folder)
+        assert sorted(os.listdir(folder)) == t.OWN, os.listdir(folder)
         shutil.rmtree(folder)
         if first == 0:
             break
@@ -525,7 +549,7 @@ else:
         folder = root / f"random{trial}"
         while True:
             pid = child(folder)
-            time.sleep(random.uniform(0.0, 0.12))
+            time.sleep(random.uniform(0.0, duration))
             os.kill(pid, signal.SIGKILL)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             assert code in (0, -signal.SIGKILL), code
@@ -539,8 +563,8 @@ else:
 
 
 def killed(tmp_path, mode):
-    for i, path in enumerate(photos(tmp_path / "in", [(9 + i, 20 - i) for i in range(9)])):
-        if i == 4:
+    for i, path in enumerate(photos(tmp_path / "in", [(9 + i, 20 - i) for i in range(5)])):
+        if i == 3:
             path.write_bytes(path.read_bytes()[:50])
     arguments = [sys.executable, "-c", ZYGOTE, str(tmp_path), str(Path(__file__).parent), mode]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -556,13 +580,13 @@ def test_killed_at_every_step_it_goes_on_and_ends_the_same(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_moments(tmp_path):
-    assert killed(tmp_path, "6") >= 3
+    assert killed(tmp_path, "4") >= 1
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_many_random_moments(tmp_path):
-    assert killed(tmp_path, "150") > 60
+    assert killed(tmp_path, "60") > 20
 
 
 # ------------------------------------------------------------------------------------------- folders, disks, damage
@@ -735,4 +759,3 @@ def test_the_command(tmp_path, capsys):
     with contextlib.chdir(tmp_path):
         features_command("in", "fashion", "out2", resize=True)
     assert "2 of 2 images" in capsys.readouterr().out
-    assert feature_extraction.SkippedImages is SkippedImages

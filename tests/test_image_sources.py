@@ -1,5 +1,6 @@
 """Own images: every kind of source, every mode of PIL, and files that are not what they say."""
 
+import io
 import itertools
 import os
 import struct
@@ -192,6 +193,60 @@ def test_corrupt_files_say_why(tmp_path, monkeypatch):
             source.read(i)
         assert caught.value.reason and str(caught.value) == f"{name}: {caught.value.reason}"
     assert os.listdir(tmp_path) == ["in"]  # nothing was executed
+
+
+def fuzz_corpus():
+    photo = Image.effect_noise((24, 20), 80).convert("RGB")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    files = {}
+    for name, image, options in [
+        ("a.jpg", photo, {"exif": exif}),
+        ("p.jpg", photo, {"progressive": True}),
+        ("c.jpg", photo.convert("CMYK"), {}),
+        ("a.png", photo.convert("RGBA"), {}),
+        ("p.png", photo.convert("P"), {"transparency": 3}),
+        ("a.gif", photo, {"save_all": True, "append_images": [photo]}),
+        ("a.bmp", photo, {}),
+        ("a.tif", photo, {"exif": exif}),
+        ("z.tif", photo, {"compression": "tiff_lzw"}),
+        ("a.webp", photo, {}),
+        ("a.ppm", photo, {}),
+    ]:
+        buffer = io.BytesIO()
+        image.save(buffer, format=Image.registered_extensions()[Path(name).suffix], **options)
+        files[name] = buffer.getvalue()
+    return files
+
+
+FUZZ = fuzz_corpus()
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=400, deadline=None)
+@given(
+    name=st.sampled_from(sorted(FUZZ)),
+    cut=st.one_of(st.none(), st.floats(0, 1)),
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)), max_size=6
+    ),
+)
+def test_any_damage_gives_a_picture_or_a_reason(tmp_path_factory, name, cut, changes):
+    content = bytearray(FUZZ[name])
+    for place, data in changes:
+        at = int(place * len(content))
+        content[at : at + len(data)] = data
+    path = tmp_path_factory.getbasetemp() / f"fuzz{Path(name).suffix}"
+    path.write_bytes(content if cut is None else content[: int(cut * len(content))])
+    try:
+        x, note = read_picture(path)
+    except UnreadableImage as error:
+        assert error.reason.strip()
+    else:
+        assert x.ndim == 3 and x.shape[0] in (1, 3) and x.dtype == torch.float32 and isinstance(note, str)
+        assert x.min() >= 0 and x.max() <= 1
+    if cut is None and not changes:
+        assert torch.isfinite(x).all()
 
 
 def test_pils_switch_for_truncated_files_is_refused(tmp_path, monkeypatch):

@@ -305,8 +305,7 @@ def _is_native(network: nn.Module, normalised: bool) -> bool:
     With a `forward` of its own it may mean something else by them (Swin has layers of these names), unless mean and
     std were given, as they are for our own architectures.
     """
-    method = inspect.ismethod(getattr(network, "features", None))
-    has_forward = type(network).forward is not nn.Module.forward
-    return (
-        method and isinstance(getattr(network, "head", None), nn.Linear) and (normalised or not has_forward)
+    named = inspect.ismethod(getattr(network, "features", None)) and isinstance(
+        getattr(network, "head", None), nn.Linear
     )
+    return named and (normalised or type(network).forward is nn.Module.forward)

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .classifiers import Classifier, load_classifier
 from .errors import LisError
-from .feature_store import FORMAT, FeatureStore, read_journal
+from .feature_store import FORMAT, JOURNAL, FeatureStore, read_journal
 from .feature_writer import FeatureWriter, clear_folder, manifest_there
 from .files import provenance
 from .image_decoding import to_channels
@@ -125,7 +125,7 @@ def features_command(
 
 
 def _fill(
-    classifier: Classifier,
+    classifier: Any,
     source: Any,
     folder: str | os.PathLike[str],
     batch_size: int,
@@ -136,6 +136,10 @@ def _fill(
     workers: int | None,
     progress: bool,
 ) -> FeatureStore:
+    if not isinstance(classifier, Classifier):
+        raise LisError(
+            f"the classifier is a {type(classifier).__name__}; a Classifier was expected: Classifier(module, ...)."
+        )
     batch_size = whole_number(batch_size, "batch_size", 1)
     images = open_images(source, labels)
     if workers is None:
@@ -149,6 +153,10 @@ def _fill(
     if there is not None:
         _check_same(folder, there, manifest, resume)
         if there["state"] == "complete":
+            with contextlib.suppress(OSError):
+                (place / JOURNAL).unlink(
+                    missing_ok=True
+                )  # left by a process that was killed in its last moment
             return FeatureStore.open(place)
         manifest = there
     created = not place.exists()

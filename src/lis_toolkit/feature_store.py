@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .errors import CheckpointError, LisError
 from .features import Features
+from .names import class_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,6 +153,33 @@ class FeatureStore:
         --------
         >>> coats = store.features(store.readable & (store.table.label == "Coat"))
         """
+        chosen = self._chosen(rows)
+        r = torch.from_numpy(np.array(self.r[chosen]))  # [M, R]
+        logits = None if self.logits is None else torch.from_numpy(np.array(self.logits[chosen]))  # [M, K]
+        return Features(r, logits)
+
+    def label_indices(self, rows: Any = None) -> Tensor:
+        """Return the labels of the images of `features(rows)` as indices into the classifier's classes, int64 [M].
+
+        Raises
+        ------
+        LisError
+            When one has no label, or its label is none of the classes.
+
+        Examples
+        --------
+        >>> unit_table(store.features().r, store.label_indices(), head_weights(classifier), store.classes)
+        """
+        table = self.table.iloc[self._chosen(rows)]
+        missing = table[table["label"].isna()]
+        if len(missing):
+            raise LisError(f"{len(missing)} images have no label, such as {missing['file'].iloc[0]}.")
+        owner = self.manifest["classifier"]["name"]
+        known = {label: class_index(label, self.classes, owner) for label in table["label"].unique().tolist()}
+        return torch.tensor([known[label] for label in table["label"]], dtype=torch.int64)
+
+    def _chosen(self, rows: Any) -> np.ndarray:
+        """Return the numbers of rows that have features, or say which have not."""
         chosen = self.rows if rows is None else _row_numbers(rows, len(self))
         lost = chosen[~self.readable[chosen]]
         if len(lost):
@@ -159,9 +188,7 @@ class FeatureStore:
                 f"{len(lost)} of the rows were skipped and have no features, such as {row.file} ({row.reason}); take "
                 "rows out of store.rows, or mask with store.readable."
             )
-        r = torch.from_numpy(np.array(self.r[chosen]))  # [M, R]
-        logits = None if self.logits is None else torch.from_numpy(np.array(self.logits[chosen]))  # [M, K]
-        return Features(r, logits)  # type: ignore[arg-type]
+        return chosen
 
     def summary(self, most: int = 5) -> str:
         """Return a text of how many images have features and why others have none, the first `most` by name."""

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from .errors import LisError
 from .penultimate import Split, apply_head, as_rows, capture, find_layer, is_linear, penultimate, untouched
+from .preprocessing import FAILURES
 
 SHOWN = 6  # layers listed in a message
 SAME = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the largest value; 2e-2 for narrower types
+STEADY = 0.05  # of the largest value: rounding grows to a percent in networks with chaotic weights
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(-1),
     "log-softmax": lambda logits: logits.log_softmax(-1),
@@ -198,7 +200,7 @@ def _kind(output: Any) -> str:
 
 
 def _listing(calls: list[_Call]) -> str:
-    return ", ".join(map(str, calls[-SHOWN:])) or "none"
+    return ", ".join(list(dict.fromkeys(map(str, calls)))[-SHOWN:]) or "none"
 
 
 def _run(
@@ -212,14 +214,7 @@ def _run(
             output, calls = _watch(network, inputs)
         except LisError:
             raise
-        except (
-            RuntimeError,
-            TypeError,
-            ValueError,
-            IndexError,
-            AttributeError,
-            NotImplementedError,
-        ) as error:
+        except FAILURES as error:
             raise LisError(
                 f"{name} fails on a batch {list(inputs.shape)}: {error}. Are channels, size and preprocess those it "
                 "was made for?"
@@ -295,6 +290,8 @@ def find_split(
         )
     with untouched(network), untouched(head if isinstance(head, nn.Module) else nn.Module()):
         run = _run(network, inputs, penultimate_name, inside, name)
+        for values in _tensors(run.output).values():
+            _check_finite(values, "the output", name)
         if head is None:
             chosen = run.detect()
             inside, run = chosen.name, dataclasses.replace(run, taken=chosen.taken)
@@ -327,15 +324,15 @@ def find_split(
 def _check_finite(values: Tensor, what: str, name: str) -> None:
     if not bool(torch.isfinite(values).all()):
         raise LisError(
-            f"{name}: {what} has NaN or infinite values for images in [0, 1]: its weights are damaged, or the "
-            "preprocessing is another one than it was trained with."
+            f"{name}: {what} has NaN or infinite values for images in [0, 1]: the weights are damaged, or the "
+            "preprocessing is another one than they were trained with."
         )
 
 
 def _check_steady(network: nn.Module, inputs: Tensor, split: Split, r: Tensor, name: str) -> None:
     """Check that the first image has the same r alone as in the batch, in another call."""
     gap = difference(penultimate(network, split, inputs[:1]), r[:1])
-    if gap > max(SAME.get(r.dtype, 2e-2), 1e-3):
+    if gap > STEADY:
         raise LisError(
             f"{name} gives an image other activations when it is called again without the rest of the batch (by "
             f"{gap:.2g} of the largest): it is random, remembers earlier calls, or normalises over the batch, but an "

@@ -15,6 +15,8 @@ from .errors import LisError
 
 Preprocess = Callable[[Tensor], Tensor]
 PROBE_SIZES = ((256, 288), (320, 256))  # of images for a preprocessing that is said to take any size
+# What a callable raises that is not made for what it gets.
+FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 TOLERANCE = 1e-4  # of an image's values, alone and in a batch
 
 
@@ -140,7 +142,7 @@ def check_preprocess(
                 alone = apply_preprocess(preprocess, x[:1], name)
         except LisError:
             raise
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except FAILURES as error:
             raise LisError(
                 f"the preprocessing of {name} fails on images {list(x.shape)} in the unit range: {error} It must take "
                 "a batch of tensors."

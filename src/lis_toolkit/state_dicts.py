@@ -27,6 +27,7 @@ WRAPPERS = (
     "model_ema",
     "teacher",
 )
+NEEDLESS = ("num_batches_tracked", "total_ops", "total_params")  # a counter, and what profilers leave behind
 SHOWN = 4  # names in a message
 # torchvision's files for DenseNet are older than its module names, which have no dots any more.
 _DENSENET = re.compile(
@@ -116,7 +117,7 @@ def load_state(
     source, name
         Of the weights and of the network, for messages.
     optional
-        Beginnings of names that may be missing on either side.
+        Beginnings of names that are not looked at on either side.
 
     Raises
     ------
@@ -124,16 +125,11 @@ def load_state(
         When names are missing or unexpected, shapes differ, or values are NaN; names the first of them.
     """
     own = network.state_dict()
-    needless = (
-        "num_batches_tracked",
-        "total_ops",
-        "total_params",
-    )  # a counter, and what profilers leave behind
-    missing = [k for k in own if k not in state and not k.endswith(needless) and not k.startswith(optional)]
+    missing = [k for k in own if k not in state and not k.endswith(NEEDLESS) and not k.startswith(optional)]
     unexpected = [
-        k for k in state if k not in own and not k.endswith(needless) and not k.startswith(optional)
+        k for k in state if k not in own and not k.endswith(NEEDLESS) and not k.startswith(optional)
     ]
-    shared = {k: v for k, v in state.items() if k in own}
+    shared = {k: v for k, v in state.items() if k in own and not (optional and k.startswith(optional))}
     other = [
         f"{k!r} is {list(v.shape)} there and {list(own[k].shape)} here"
         for k, v in shared.items()
