@@ -1,6 +1,7 @@
 """Downloads against a server that misbehaves: the right bytes under the final name, or nothing and a message."""
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import io
@@ -15,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import types
 import urllib.request
 
@@ -56,6 +58,9 @@ def target(tmp_path):
 def left(target):
     """Return the names of the files beside the target."""
     return sorted(p.name for p in target.parent.iterdir()) if target.parent.exists() else []
+
+
+WHOLE = answer(ranges=False)
 
 
 def say(words):
@@ -150,20 +155,29 @@ def test_the_date_names_the_version_where_there_is_no_strong_tag(server, target)
 @pytest.mark.parametrize(
     "second",
     [
-        answer(ranges=False),
+        WHOLE,
         answer(content_range="bytes 0-639999/1280000"),
+        answer(content_range=f"bytes {HALF - 1}-1279999/1280000"),
         answer(content_range=f"bytes {HALF}-1279999/1280001"),
         answer(content_range="nonsense"),
         status(416),
         status(416, Content_Range="bytes */5"),
     ],
-    ids=["ignores Range", "another start", "another total", "no numbers", "416", "416 with a length"],
+    ids=[
+        "ignores Range",
+        "another start",
+        "a byte earlier",
+        "another total",
+        "no numbers",
+        "416",
+        "416 with a length",
+    ],
 )
 def test_a_server_that_does_not_continue_starts_again(server, target, second):
     server.script = [answer(cut=HALF), second, answer()]
     assert fetch(server.url(), target) == SHA256 and target.read_bytes() == CONTENT
     assert server.ranges()[:2] == [None, f"bytes={HALF}-"]
-    assert server.ranges()[2:] in ([], [None])
+    assert server.ranges()[2:] == ([] if second is WHOLE else [None])
 
 
 @pytest.mark.parametrize("if_range", [True, False], ids=["honours If-Range", "ignores If-Range"])
@@ -258,6 +272,13 @@ def test_whole_files_of_every_kind_are_taken(server, target, content):
     assert target.read_bytes() == content
 
 
+def test_a_wrong_length_is_refused_before_the_body_comes(server, target):
+    server.script = [answer(CONTENT[:-1], stall=0)]
+    with pytest.raises(CheckpointError, match="has 1279999 bytes; 1280000 were expected"):
+        fetch(server.url(), target, size=len(CONTENT))
+    assert len(server.requests) == 1 and not server.go.is_set()
+
+
 def test_bytes_after_the_promised_length_are_not_the_file(server, target):
     server.script = [answer(extra=b"more")]
     fetch(server.url(), target)
@@ -345,6 +366,11 @@ def test_a_server_that_falls_silent_is_left(server, target, stall):
     server.script = [answer(stall=stall), answer()]
     assert fetch(server.url(), target, timeout=0.3) == SHA256 and target.read_bytes() == CONTENT
     assert server.ranges() == [None, f"bytes={stall}-" if stall else None]
+
+
+def test_one_that_is_silent_from_the_start_is_asked_again(server, target):
+    server.script = [lambda handler, server: server.go.wait(60), answer()]
+    assert fetch(server.url(), target, timeout=0.3) == SHA256 and len(server.requests) == 2
 
 
 def test_one_that_stays_silent_is_given_up(server, target):
@@ -492,36 +518,31 @@ print(fetch(sys.argv[1], sys.argv[2], progress=False, pause=0.01))
 """
 
 
-def start(server, target):
-    return subprocess.Popen(
-        [sys.executable, "-c", PROCESS, server.url(), str(target)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("killed", [False, True], ids=["both live", "the first is killed"])
-def test_two_processes_that_want_the_same_file(server, target, killed):
+def test_two_processes_that_want_the_same_file(server, target, killed, monkeypatch):
     server.script = [answer(stall=HALF), answer()]
-    one = start(server, target)
-    two = None
-    try:
-        while not server.requests:
-            assert one.poll() is None, one.stderr.read()
-        two = start(server, target)
-        assert "is being downloaded by another process; waiting" in two.stderr.readline()
-        if killed:
-            while (target.parent / "model.pkl.part").stat().st_size < HALF:
-                pass
-            one.send_signal(signal.SIGKILL)  # the system gives its lock to the other
-        else:
-            server.go.set()
-            assert one.communicate(timeout=60)[0].strip() == SHA256
-        assert two.communicate(timeout=60)[0].strip() == SHA256
-    finally:
-        for process in (one, two):
-            if process is not None:
-                process.kill()
-                process.communicate()
+    told, results = threading.Event(), []
+    monkeypatch.setattr(file_lock.tqdm, "write", lambda text, **options: results.append(text) or told.set())
+    command = [sys.executable, "-c", PROCESS, server.url(), str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            while not server.requests:
+                assert other.poll() is None
+                time.sleep(0.01)
+            thread = threading.Thread(target=lambda: results.append(fetch(server.url(), target)))
+            thread.start()
+            assert told.wait(60)
+            if killed:
+                while (target.parent / "model.pkl.part").stat().st_size < HALF:
+                    time.sleep(0.01)
+                other.send_signal(signal.SIGKILL)  # the system gives its lock to us
+            else:
+                server.go.set()
+                assert other.communicate(timeout=60)[0].strip() == SHA256
+            thread.join(60)
+        finally:
+            other.kill()
+    assert results == ["model.pkl is being downloaded by another process; waiting for it.", SHA256]
     assert target.read_bytes() == CONTENT and left(target) == ["model.pkl"]
     assert server.ranges() == ([None, f"bytes={HALF}-"] if killed else [None])
 
@@ -551,6 +572,33 @@ def test_a_lock_is_exclusive_and_leaves_nothing(tmp_path):
     for thread in threads:
         thread.join()
     assert most == [(1, True)] * 30 and not list(tmp_path.iterdir())
+
+
+def test_who_waited_for_a_lock_that_was_removed_asks_for_the_new_one(tmp_path, monkeypatch):
+    told, events = threading.Event(), []
+    monkeypatch.setattr(file_lock.tqdm, "write", lambda *arguments, **options: told.set())
+
+    def work():
+        with locked(tmp_path / "x", "x"):
+            events.append("inside")
+
+    def take():
+        handle = os.open(tmp_path / ".x.lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return handle
+
+    first = take()
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert told.wait(20)
+    (tmp_path / ".x.lock").unlink()
+    second = take()
+    os.close(first)  # the thread gets this one now, which is nobody's any more
+    thread.join(0.2)
+    events.append("released")
+    os.close(second)
+    thread.join(20)
+    assert events == ["released", "inside"]
 
 
 def test_without_locks_a_part_has_a_name_of_its_own_and_goes(server, target, monkeypatch):

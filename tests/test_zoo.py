@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_server import CONTENT, BadServer, answer, status
-from lis_toolkit import download, models_table, torchvision_weights, zoo
+from lis_toolkit import download, file_records, models_table, torchvision_weights, zoo
 from lis_toolkit.errors import CheckpointError, LisError
 
 BUNDLED = {
@@ -277,16 +277,19 @@ def test_a_file_that_was_altered_is_refused(server, known):
 
 
 def test_an_untouched_file_is_hashed_on_demand_only(server, monkeypatch):
-    server.publish()
+    entry = server.publish()
     locate()
-    hashed = []
-    real = zoo.check_record.__globals__["sha256_file"]
-    monkeypatch.setitem(zoo.check_record.__globals__, "sha256_file", lambda p: hashed.append(p) or real(p))
+    hashed, real = [], file_records.sha256_file
+    monkeypatch.setattr(file_records, "sha256_file", lambda path: hashed.append(path) or real(path))
     locate()
     zoo.entries()
     assert hashed == []
     locate(verify=True)
     assert len(hashed) == 1
+    os.utime(entry.path)
+    locate()
+    locate()
+    assert len(hashed) == 2  # touched: once more, and its new times are remembered
 
 
 def test_the_publisher_s_new_file_is_not_taken_for_the_old_one(server):
