@@ -404,6 +404,16 @@ class Items(torch.utils.data.Dataset):
         return self.items[i]
 
 
+class Numbered:
+    """What has a length and items by number, without being a Dataset."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        return Image.fromarray(BYTES[i])
+
+
 def every_source(folder):
     """Kind -> a source of the same five images."""
     pil = [Image.fromarray(x) for x in BYTES]
@@ -428,6 +438,8 @@ def every_source(folder):
         "pairs": [(image, i) for i, image in enumerate(pil)],
         "dataset": Items(pil),
         "labelled dataset": Items([(x, torch.tensor(i)) for i, x in enumerate(UNIT)]),
+        "series": pd.Series(files, index=range(5, 0, -1)),
+        "sequence of its own": Numbered(),
         "photographs": Photographs(UNIT, torch.tensor([0, 1, 1, 0, 1]), ("cat", "dog")),
         "table": pd.DataFrame({"file": files, "label": ["a", "b", None, "a", "b"]}),
     }
@@ -450,9 +462,25 @@ def test_every_kind_of_source_gives_the_same_images(tmp_path):
             images.read(5)
 
 
+def test_what_is_read_is_ones_own(tmp_path):
+    pixels, unit = BYTES.copy(), UNIT.clone()
+    for source in (pixels, unit, list(unit), unit.permute(0, 2, 3, 1).numpy()):
+        open_images(source).read(0).fill_(0.5)
+    assert np.array_equal(pixels, BYTES) and torch.equal(unit, UNIT)
+
+
+def test_a_folder_that_goes_away_is_not_a_matter_of_single_images(tmp_path):
+    write(tmp_path / "in" / "1.png", solid(1))
+    source = open_images(tmp_path / "in")
+    (tmp_path / "in").rename(tmp_path / "elsewhere")
+    with pytest.raises(LisError, match="the folder .*in is gone") as caught:
+        source.read(0)
+    assert not isinstance(caught.value, UnreadableImage)
+
+
 def test_the_same_source_has_the_same_identity_and_a_changed_one_another(tmp_path):
     first = {kind: open_images(s).identity for kind, s in every_source(tmp_path / "a").items()}
-    assert first.pop("iterator of paths") == first["paths"]
+    assert first.pop("iterator of paths") == first.pop("series") == first["paths"]
     assert len({str(i) for i in first.values()}) == len(first)
     again = (tmp_path / "a", tmp_path / "b")
     again[0].rename(again[1])
@@ -522,6 +550,8 @@ REFUSED = {
     "NHWC tensor": (torch.zeros(2, 8, 8, 3), r"\[N, 1 or 3, H, W\]"),
     "table": (pd.DataFrame({"path": ["a"]}), "named 'file'"),
     "hole in a table": (pd.DataFrame({"file": ["a.png", None]}), "row 1 of the table"),
+    "loader": (torch.utils.data.DataLoader([torch.zeros(3, 4, 4)]), "pass the loader's .dataset"),
+    "dict": ({"a.png": 1}, "can't be taken from a dict"),
     "stream": (
         type("S", (torch.utils.data.IterableDataset,), {"__iter__": lambda self: iter(())})(),
         "map-style",

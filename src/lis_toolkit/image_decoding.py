@@ -199,24 +199,24 @@ def unit_image(values: Tensor | np.ndarray, value_range: str | None = None) -> T
     kind = "tensor [C, H, W]" if isinstance(values, Tensor) else "array [H, W] or [H, W, C]"
     given = f"{list(values.shape)} {str(values.dtype).removeprefix('torch.')}"
     if isinstance(values, Tensor):
-        byte, whole = (
-            values.dtype == torch.uint8,
-            not values.is_floating_point() and values.dtype != torch.bool,
-        )
-        if values.is_complex():
-            raise UnreadableImage(f"{given}; real values were expected")
-        x = values.detach().cpu().float()
+        byte = values.dtype == torch.uint8
+        whole = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+        real, x = not values.is_complex(), values.detach().cpu()
     else:
-        byte, whole = values.dtype == np.uint8, values.dtype.kind in "ui"
-        if values.dtype.kind not in "buif":
-            raise UnreadableImage(f"{given}; numbers were expected")
-        x = torch.from_numpy(np.array(values, dtype=np.float32))  # a copy: the source may be read-only
-        x = x[None] if x.ndim == 2 else x.permute(2, 0, 1) if x.ndim == 3 else x
-    if x.ndim != 3 or x.shape[0] not in (1, 3) or 0 in x.shape:
-        raise UnreadableImage(f"{given}; a {kind} with C = 1 or 3 was expected")
+        byte, whole, real = values.dtype == np.uint8, values.dtype.kind in "ui", values.dtype.kind in "buif"
+        if real:
+            x = torch.from_numpy(
+                np.array(values, np.uint8 if byte else np.float32)
+            )  # a copy: it may be read-only
+            x = x[None] if x.ndim == 2 else x.permute(2, 0, 1) if x.ndim == 3 else x
+    if not real or x.ndim != 3 or x.shape[0] not in (1, 3) or 0 in x.shape:
+        raise UnreadableImage(f"{given}; a {kind} of real numbers with C = 1 or 3 was expected")
     if value_range is None and whole and not byte:
         raise UnreadableImage(f"{given}; bytes or floating values were expected, else name the range=")
     source = value_range or ("byte" if byte else "unit")
+    x = x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)  # never the caller's own
+    if byte and source == "byte":
+        return x.mul_(1 / 255)  # as convert_range does, in place: photographs are large
     x = convert_range(x, source, "unit")
     low, high = (float(v) for v in torch.aminmax(x))  # NaN spreads into both
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -227,7 +227,7 @@ def unit_image(values: Tensor | np.ndarray, value_range: str | None = None) -> T
             f"its values run from {zero + low * (one - zero):.4g} to {zero + high * (one - zero):.4g}, the {source} "
             f"range from {zero:g} to {one:g}; name another range="
         )
-    return x.contiguous()
+    return x
 
 
 def to_channels(x: Tensor, channels: int) -> Tensor:

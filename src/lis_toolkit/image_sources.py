@@ -9,7 +9,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,13 +158,14 @@ def open_images(source: Any, labels: Any = None, *, range: str | None = None) ->
         - A folder: images in it and below, by extension, in natural order (2.png before 10.png); hidden files and
           folders are left out, other files counted in `notes`. The class of an image is its first sub-folder.
         - A file: one image, or a .npy array, which is memory-mapped.
-        - A list or iterator of paths, PIL images, tensors [C, H, W], arrays [H, W, C], or (one of these, label).
+        - A list or iterator of paths, PIL images, tensors [C, H, W], arrays [H, W, C], or (one of these, label); an
+          iterator is exhausted now, so let it give paths if there are many.
         - An array [N, H, W], [N, H, W, C] or [N, C, H, W], a tensor [N, C, H, W], with C = 1 or 3.
-        - A torch `Dataset` with a length, whose items are images or (image, label). It has to give the same image
-          each time; what it raises counts as the reason why that image can't be read.
+        - A torch `Dataset` with a length, or anything with a length and items by number, which are images or (image,
+          label). It has to give the same image each time; what it raises is why that image can't be read.
         - `Photographs`, or a pandas table with columns "file" and, if you like, "label".
     labels
-        One text, whole number or None for each image, in place of those of the source.
+        One text, whole number or None for each image, in the order of `names`, in place of those of the source.
     range
         Of arrays and tensors: "unit", "byte" or "signed"; None: bytes for uint8, else the unit range.
 
@@ -204,11 +205,13 @@ def _opened(source: Any, value_range: str | None) -> ImageSource:
         return _from_array(source, value_range, "array", functools.partial(array_bytes, source))
     if "pandas" in sys.modules and isinstance(source, sys.modules["pandas"].DataFrame):
         return _from_table(source, value_range)
-    if isinstance(source, torch.utils.data.Dataset):
+    if isinstance(source, torch.utils.data.DataLoader):
+        raise LisError("images are taken one by one, not in batches: pass the loader's .dataset.")
+    if isinstance(source, torch.utils.data.Dataset) or _is_lazy_sequence(source):
         return _from_dataset(source, value_range)
     if _is_pil(source):
         return _from_items([source], value_range)
-    if isinstance(source, Iterable) and not isinstance(source, bytes | bytearray | dict | set):
+    if isinstance(source, Iterable) and not isinstance(source, bytes | bytearray | Mapping | Set):
         return _from_items(list(source), value_range)
     raise LisError(
         f"images can't be taken from a {type(source).__name__}; a folder, a file, a list of paths or images, an array, "
@@ -354,6 +357,13 @@ def _from_array(
         return values[i].transpose(1, 2, 0) if first else values[i]
 
     return ImageSource(kind, names, fetch, fingerprint, value_range=value_range)
+
+
+def _is_lazy_sequence(source: Any) -> bool:
+    """Whether this has items by number like a Dataset, without being one; a pandas Series has them by label."""
+    plain = isinstance(source, list | tuple | bytes | bytearray | Mapping)
+    numbered = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    return numbered and not plain and not type(source).__module__.startswith("pandas")
 
 
 def _is_pil(item: Any) -> bool:
