@@ -3,11 +3,13 @@
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_server import CONTENT, BadServer, answer, status
-from lis_toolkit import download, file_records, models_table, torchvision_weights, zoo
+from lis_toolkit import (
+    download,
+    file_records,
+    load_classifier,
+    load_generator,
+    models_table,
+    torchvision_weights,
+    zoo,
+)
 from lis_toolkit.errors import CheckpointError, LisError
 
 BUNDLED = {
@@ -476,3 +486,31 @@ def test_the_table_says_what_a_downloaded_hash_was_compared_with(server):
     assert (
         "downloaded" in line and SHA256[:12] in line and line.endswith("not checked against the publisher]")
     )
+
+
+def test_models_are_loaded_by_name_from_the_server_and_then_without_it(server, monkeypatch):
+    import torch
+    from torchvision import models
+
+    path = zoo.MODELS_FOLDER / BUNDLED["fashion", "generator"]
+    bundled = path.read_bytes()
+    torch.manual_seed(0)
+    network = models.get_model("squeezenet1_1").eval()
+    weights = io.BytesIO()
+    torch.save(network.state_dict(), weights)
+    server.publish(len(bundled), hashlib.sha256(bundled).hexdigest())
+    entry = torchvision_weights.find_weights("squeezenet1_1")
+    digits = hashlib.sha256(weights.getvalue()).hexdigest()[:8]
+    ours = replace(entry, url=server.url(f"squeezenet1_1-{digits}.pth"), sha256=digits)
+    registry = {"squeezenet1_1": {ours.weights: ours}}
+    monkeypatch.setattr(torchvision_weights, "_registry", lambda: registry)
+    server.script = [answer(bundled, cut=len(bundled) // 2), answer(bundled), answer(weights.getvalue())]
+    x = torch.rand(1, 3, 224, 224)
+    for _ in range(2):
+        named, own = load_generator("toy", progress=False).state_dict(), load_generator(path).state_dict()
+        assert named and all(torch.equal(named[key], value) for key, value in own.items())
+        classifier = load_classifier("squeezenet1_1", progress=False)
+        assert torch.allclose(classifier.logits(x), network(classifier.preprocess(x)), atol=1e-5)
+        assert classifier.classes == zoo.class_names("imagenet")
+        assert len(server.requests) == 3
+        monkeypatch.setenv("LIS_OFFLINE", "1")
