@@ -65,6 +65,15 @@ def test_pictures_are_enlarged_to_equal_blocks_without_smoothing():
     assert contains(pixels(contact_sheet([walk], sample=1)), walk.images[1, 0, 0].numpy(), 12)
 
 
+def test_contact_sheet_of_an_encoder_names_no_class():
+    walk = make_walk()
+    walk.logits = torch.zeros(2, 5, 0)
+    encoder = SimpleNamespace(classes=(), has_head=False, num_units=6)
+    written = texts(contact_sheet([walk], encoder))
+    assert sum("set " in text for text in written) == 5
+    assert not any("%" in text or "for " in text for text in written)
+
+
 def test_the_canvas_is_drawn_pixel_by_pixel():
     sheet = PixelSheet(115, 57)
     sheet.canvas[:] = np.random.default_rng(0).random((57, 115, 1), dtype=np.float32)

@@ -12,16 +12,29 @@ Examples
 from __future__ import annotations
 
 from .classifiers import Classifier, load_classifier, save_classifier
+from .convert import convert_generator
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
 from .errors import CheckpointError, LisError
+from .feature_extraction import SkippedImages, extract_to_folder
+from .feature_store import FeatureStore
 from .features import Features, extract_features, stream_features
 from .files import package_version
+from .image_sources import ImageSource, open_images
 from .images import convert_range, from_pil, montage, save_png, to_pil
 from .link import Link, fit_link
 from .link_report import LinkReport, report_link
 from .pairs import Pairs, collect_pairs
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
-from .stylegan import Generator, GeneratorConfig, load_generator, save_generator, update_mean_latents
+from .models_table import describe_models
+from .stylegan import (
+    Architecture,
+    Generator,
+    GeneratorConfig,
+    latent_centroids,
+    load_generator,
+    save_generator,
+    update_mean_latents,
+)
 from .units import UnitWalk, render_activations, tune_unit
 from .zoo import entries
 
@@ -29,31 +42,40 @@ __version__ = package_version()
 
 __all__ = [
     "FASHION_CLASSES",
+    "Architecture",
     "CheckpointError",
     "Classifier",
+    "FeatureStore",
     "Features",
     "Generator",
     "GeneratorConfig",
+    "ImageSource",
     "Link",
     "LinkReport",
     "LisError",
     "Pairs",
     "Photographs",
+    "SkippedImages",
     "UnitWalk",
     "class_agreement",
     "collect_pairs",
+    "convert_generator",
     "convert_range",
     "coverage_density",
+    "describe_models",
     "entries",
     "extract_features",
+    "extract_to_folder",
     "fit_link",
     "frechet_distance",
     "from_pil",
+    "latent_centroids",
     "load_classifier",
     "load_fashion",
     "load_generator",
     "montage",
     "nearest_distances",
+    "open_images",
     "render_activations",
     "report_link",
     "save_classifier",

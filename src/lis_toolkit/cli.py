@@ -1,4 +1,4 @@
-"""The command `lis`: demo, models, fit. One clear message and exit code 2 for what a user can put right."""
+"""The command `lis`: demo, models, fit, convert, features. One clear message and exit code 2 for what a user can put right."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from .errors import LisError
 
 __all__ = ["main"]
 
+# What an interrupted command leaves, where that is not nothing.
+KEPT = {"features": "what is done is kept, and the same command goes on with it"}
 METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
 
 
@@ -47,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lis {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nlis {options.command}: interrupted; nothing was written.", file=sys.stderr)
+        kept = KEPT.get(options.command, "nothing was written")
+        print(f"\nlis {options.command}: interrupted; {kept}.", file=sys.stderr)
         return 130
     return 0
 
@@ -89,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=run_demo_command)
 
     models = commands.add_parser("models", help="list what is bundled or can be downloaded")
+    models.add_argument("--all", action="store_true", help="also torchvision's weights, one by one")
     models.set_defaults(run=run_models_command)
 
     fit = commands.add_parser("fit", help="collect pairs, fit a link, print its report")
@@ -104,6 +108,29 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("--method", default="ridge", choices=METHODS, help="way of fitting (%(default)s)")
     fit.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
     fit.set_defaults(run=run_fit_command)
+
+    convert = commands.add_parser(
+        "convert", help="rewrite a published StyleGAN-XL or StyleGAN3 pickle as safetensors; nothing in it is run"
+    )
+    convert.add_argument("source", metavar="IN", help="pickle, or a name of `lis models`")
+    convert.add_argument("target", metavar="OUT", help="file to write, e.g. generator.safetensors")
+    convert.add_argument(
+        "--classes", metavar="NAMES", help="imagenet, cifar10, or a text file with one class name a line"
+    )
+    convert.add_argument("--network", default="G_ema", help="which network of the pickle (%(default)s)")
+    convert.set_defaults(run=run_convert_command)
+
+    features = commands.add_parser("features", help="penultimate activations of your own images, into a folder")
+    features.add_argument("images", metavar="IMAGES", help="folder of images (sub-folders are labels), or .npy file")
+    features.add_argument("--out", required=True, metavar="DIR", help="folder for r.npy, logits.npy, images.parquet")
+    features.add_argument("--classifier", default="fashion", metavar="NAME", help="name or path (%(default)s)")
+    features.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
+    features.add_argument(
+        "--resize", action="store_true", help="bring images to the size that the classifier takes"
+    )
+    features.add_argument("--overwrite", action="store_true", help="replace features of other images or models")
+    features.add_argument("--device", default=None, help="torch device (default: cpu)")
+    features.set_defaults(run=run_features_command)
     return parser
 
 
@@ -131,19 +158,9 @@ def run_demo_command(options: argparse.Namespace) -> None:
 
 def run_models_command(options: argparse.Namespace) -> None:
     """Carry out `lis models`."""
-    from .zoo import entries
+    from .models_table import describe_models
 
-    header = ("name", "kind", "from", "size", "licence", "sha256", "description")
-    rows = [header]
-    for entry in entries():
-        origin = "bundled" if entry.url is None else "downloaded" if entry.available else "downloadable"
-        size = "unknown" if entry.size is None else f"{entry.size / 1e6:.1f} MB"
-        digest = "unknown" if entry.sha256 is None else entry.sha256[:12]
-        rows.append((entry.name, entry.kind, origin, size, entry.licence, digest, entry.description))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header) - 1)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
-        print("  ".join([*cells, row[-1]]).rstrip())
+    print(describe_models(all=options.all))
 
 
 def run_fit_command(options: argparse.Namespace) -> None:
@@ -173,6 +190,28 @@ def run_fit_command(options: argparse.Namespace) -> None:
         link.save(probe)
     print(report)
     print(f"\nlink written to {options.out}")
+
+
+def run_convert_command(options: argparse.Namespace) -> None:
+    """Carry out `lis convert`."""
+    from .convert import convert_command
+
+    print(convert_command(options.source, options.target, options.classes, options.network))
+
+
+def run_features_command(options: argparse.Namespace) -> None:
+    """Carry out `lis features`."""
+    from .feature_extraction import features_command
+
+    features_command(
+        options.images,
+        options.classifier,
+        options.out,
+        options.batch_size,
+        options.resize,
+        options.device,
+        options.overwrite,
+    )
 
 
 def _version() -> str:

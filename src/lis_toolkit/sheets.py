@@ -116,7 +116,8 @@ def contact_sheet(
     """Draw unit walks, one row a unit and one column a step.
 
     Above each picture stands the value the unit was set to, and the value the classifier reads from the picture;
-    below it the class the classifier sees there, in orange where it differs from the first step's.
+    below it the class the classifier sees there, in orange where it differs from the first step's; nothing stands
+    there for an encoder without a head.
 
     Parameters
     ----------
@@ -167,7 +168,8 @@ def contact_sheet(
     if title:
         sheet.write(12, 22, title, 11, weight="bold")
     classes = getattr(classifier, "classes", None)
-    weights = head_weights(classifier) if classifier is not None else None
+    headed = classifier is not None and getattr(classifier, "has_head", True)
+    weights = head_weights(classifier) if headed else None
     for row, walk in enumerate(walks):
         y = top + row * cell_h + 20
         sheet.write(12, y + 10, f"unit {walk.unit}", 10, weight="bold")
@@ -176,7 +178,7 @@ def contact_sheet(
         for number, line in enumerate(lines):
             sheet.write(12, y + 30 + 15 * number, line, 7.5, color=FAINT)
         shown = softmax(walk.logits[sample])  # [S, K]
-        first = int(shown[0].argmax())
+        best = shown.argmax(1) if shown.shape[1] else []  # an encoder sees no classes
         for step in range(len(walk.values)):
             x = left + step * cell_w + (cell_w - gap - wide) // 2
             sheet.place(walk.images[sample, step], x, y, scale)
@@ -188,16 +190,16 @@ def contact_sheet(
                 6.5,
                 ha="center",
             )
-            best = int(shown[step].argmax())
-            name = classes[best] if classes else f"class {best}"
-            sheet.write(
-                x + wide / 2,
-                y + tall + 13,
-                f"{name} {float(shown[step, best]):.0%}",
-                7,
-                ha="center",
-                color=INK if best == first else BAD,
-            )
+            if len(best):
+                seen = int(best[step])
+                sheet.write(
+                    x + wide / 2,
+                    y + tall + 13,
+                    f"{classes[seen] if classes else f'class {seen}'} {float(shown[step, seen]):.0%}",
+                    7,
+                    ha="center",
+                    color=INK if seen == best[0] else BAD,
+                )
     return sheet.figure()
 
 
