@@ -155,6 +155,8 @@ def test_published_weights_come_through_the_zoo(small, tmp_path, monkeypatch):
         {"name_or_path": NAME, "weights": "IMAGENET1K_V1"},
     ):
         assert load_classifier(**call).hash == classifier.hash
+    names = [f"kind {k}" for k in range(1000)]
+    assert load_classifier(NAME, classes=names).classes[7] == "kind 7"
     with pytest.raises(LisError, match="no weights 'IMAGENET1K_V9'"):
         load_classifier(f"{NAME}.IMAGENET1K_V9")
     with pytest.raises(LisError, match="no weights 'IMAGENET1K_V9'"):
