@@ -29,6 +29,9 @@ from .names import whole_number
 __all__ = ["SkippedImages", "extract_to_folder", "features_command"]
 
 PLAIN_SIZE = (256, 256)  # of an image that any preprocessing takes
+MOST_ELONGATED = (
+    100  # longer to shorter side; with the shorter one resized, a line of pixels would fill the memory
+)
 T = TypeVar("T")
 
 
@@ -227,7 +230,12 @@ def _check_same(
                 old, new = (v[:12] if isinstance(v, str) and len(v) == 64 else v for v in (old, new))
                 differ.append(f"{part} {key} {old} there, {new} here")
     if differ:
-        raise LisError(f"{folder} holds features of something else ({'; '.join(differ)}). {ways}")
+        hint = (
+            " Files count as changed when name, size or date differ."
+            if "source content" in str(differ)
+            else ""
+        )
+        raise LisError(f"{folder} holds features of something else ({'; '.join(differ)}).{hint} {ways}")
 
 
 class _Prepared(NamedTuple):
@@ -250,6 +258,12 @@ def _prepare(classifier: Classifier, images: ImageSource, i: int, resize: bool) 
         return _Prepared(None, label, None, None, error.reason, "")
     height, width = x.shape[1:]
     x = to_channels(x, classifier.channels)[None]
+    if classifier.size is None or (height, width) != tuple(classifier.size):
+        if max(height, width) > MOST_ELONGATED * min(height, width):
+            reason = (
+                f"{width} x {height} pixels, too elongated to be resized (more than {MOST_ELONGATED} : 1)"
+            )
+            return _Prepared(None, label, width, height, reason, note)
     if classifier.size is not None and (height, width) != tuple(classifier.size):
         if not resize:
             wanted = f"{classifier.size[1]} x {classifier.size[0]}"
