@@ -93,6 +93,21 @@ FOUND = {
 }
 
 
+def test_one_number_an_image_is_one_class():
+    class Binary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = plain(6, 1)
+
+        def forward(self, x):
+            return torch.sigmoid(self.inner(x)[:, 0])
+
+    network = Binary().eval()
+    classifier = Classifier(network, classes=["cat"], **FIXED)
+    assert (classifier.num_units, classifier.num_classes) == (6, 1) and "sigmoid" in classifier.explanation
+    torch.testing.assert_close(classifier(X)[:, 0].sigmoid(), network(normalised(X)))
+
+
 def zeroed(net):
     nn.init.zeros_(net.fc.weight), nn.init.zeros_(net.fc.bias)
     return net

@@ -315,6 +315,15 @@ def test_nothing_in_a_file_is_executed(small, tmp_path):
     assert not mark.exists()
 
 
+def test_weights_without_a_network_are_told_from_classifiers(small, tmp_path):
+    path = write(tmp_path / "resnet50.pth", small.state_dict())
+    with pytest.raises(CheckpointError, match="weights alone.*weights=PATH"):
+        load_classifier(path)
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="weights alone.*weights=PATH"):
+        load_classifier(tmp_path / "a.safetensors")
+
+
 def test_options_that_do_not_fit():
     with pytest.raises(LisError, match="Did you mean 'resnet50'"):
         load_classifier("resnet5O", weights=None)

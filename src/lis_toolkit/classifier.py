@@ -170,10 +170,10 @@ class Classifier(nn.Module):
     def _named(self, classes: Sequence[str] | None) -> tuple[str, ...]:
         if classes is None:
             return tuple(f"class {k}" for k in range(self.num_classes))
-        own = tuple(classes)
+        own = tuple(str(c) for c in classes)
         if len(own) != self.num_classes:
             raise LisError(f"{self.name} has {self.num_classes} logits and {len(own)} class names.")
-        twice = sorted({str(c) for c in own if own.count(c) > 1}) if len(set(own)) < len(own) else []
+        twice = sorted({c for c in own if own.count(c) > 1}) if len(set(own)) < len(own) else []
         if twice:
             raise LisError(
                 f"{self.name} has classes of one name ({', '.join(twice[:4])}): make them unique, for instance with "
