@@ -408,7 +408,7 @@ def test_an_unknown_server(target, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
     with pytest.raises(
-        LisError, match=r"name of the server is not known here.*is this machine online\?.*by hand"
+        LisError, match=r"name of the server is not known here.*seems to be offline\. To place it by hand"
     ):
         fetch("http://models.invalid/model.pkl", target)
 
