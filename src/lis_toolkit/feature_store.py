@@ -188,8 +188,8 @@ class FeatureStore:
         if len(lost):
             row = self.table.iloc[int(lost[0])]
             raise LisError(
-                f"{len(lost)} of {len(chosen)} rows have no features, such as {row.file}, which was skipped ({row.reason}); "
-                "take rows out of store.rows, or mask with store.readable."
+                f"{len(lost)} of {len(chosen)} rows have no features, such as {row.file}, which was skipped "
+                f"({row.reason}); take rows out of store.rows, or mask with store.readable."
             )
         return chosen
 
