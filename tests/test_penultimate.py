@@ -89,6 +89,11 @@ FOUND = {
         "7",
         "Conv2d",
     ),
+    "a head with normalised weights": (
+        nn.Sequential(*body(), nn.utils.parametrizations.weight_norm(nn.Linear(6, 4))).eval(),
+        "6",
+        "ParametrizedLinear",
+    ),
     "a head that is all zero": (Net(lambda n, r: zeroed(n).fc(r)), "fc", "fc"),
 }
 
@@ -201,6 +206,8 @@ REFUSED = {
     "classes of one name": (plain(), {"classes": ["a", "b", "a", "c"]}, r"one name \(a\).*unique_names"),
     "only a mean": (plain(), {"std": None}, "only one of mean and std"),
     "a mean and a preprocess": (plain(), {"preprocess": lambda x: x}, "give one of them"),
+    "no values yet": (nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), {}, "without values"),
+    "a meta device": (plain().to("meta"), {}, "without values"),
     "no module": (lambda x: x, {}, "made from a function"),
 }
 

@@ -100,6 +100,12 @@ class Classifier(nn.Module):
         if not isinstance(module, nn.Module):
             raise LisError(f"{name} is made from a {type(module).__name__}; an nn.Module was expected.")
         self.network, note = unwrap(module)
+        for weight in (*self.network.parameters(), *self.network.buffers()):
+            if weight.is_meta or nn.parameter.is_lazy(weight):
+                raise LisError(
+                    f"{name} has weights without values (a meta device or a lazy layer): load its weights, or run it "
+                    "once, first."
+                )
         self.name = name
         self.metadata = dict(metadata or {})
         self.channels = channels

@@ -59,7 +59,7 @@ def unwrap(module: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _watch(network: nn.Module, inputs: Tensor) -> tuple[Any, list[_Call]]:
-    """Run a network once; its output, and the runs of all its layers that have no layers inside, in order."""
+    """Run a network once; its output, and the runs of all its innermost layers, in order."""
     calls: list[_Call] = []
 
     def hook(name: str) -> Callable[..., None]:
@@ -74,7 +74,10 @@ def _watch(network: nn.Module, inputs: Tensor) -> tuple[Any, list[_Call]]:
 
     with ExitStack() as stack:
         for name, layer in network.named_modules():
-            if name and not list(layer.children()) and not isinstance(layer, torch.jit.ScriptModule):
+            inner = list(layer.children()) and not is_linear(
+                layer
+            )  # a linear layer may hold parametrisations
+            if name and not inner and not isinstance(layer, torch.jit.ScriptModule):
                 handle = layer.register_forward_hook(hook(name), with_kwargs=True)
                 stack.callback(handle.remove)
         return network(inputs), calls

@@ -144,7 +144,7 @@ def check_preprocess(
             raise
         except FAILURES as error:
             raise LisError(
-                f"the preprocessing of {name} fails on images {list(x.shape)} in the unit range: {error} It must take "
+                f"the preprocessing of {name} fails on images {list(x.shape)} in the unit range: {error}. It must take "
                 "a batch of tensors."
             ) from error
         if not inputs.requires_grad:
