@@ -20,6 +20,7 @@ from lis_toolkit.classifiers import (
 from lis_toolkit.datasets import FASHION_CLASSES, Photographs, load_fashion
 from lis_toolkit.errors import LisError
 from lis_toolkit.files import load_tensors, save_tensors, sha256_tensors
+from lis_toolkit.names import unique_names
 from lis_toolkit.training.classifier import AUGMENTATIONS, main, measure_accuracy, train_classifier
 from lis_toolkit.training.critic_features import train_critic_features, turn_quarters
 
@@ -219,6 +220,15 @@ def test_any_class_is_an_index_or_a_lis_error(which):
         assert which not in classifier.classes and which not in range(3) or isinstance(which, (bool, float))
     else:
         assert index == (classifier.classes.index(which) if isinstance(which, str) else which)
+
+
+@settings(max_examples=60, deadline=None)
+@given(classes=st.lists(st.sampled_from(["crane", "dog", "crane (0)", "crane (2)", "dog (1)"]), max_size=8))
+def test_unique_names_are_unique_and_leave_others_alone(classes):
+    unique = unique_names(classes)
+    assert len(set(unique)) == len(unique) == len(classes)
+    for name, new in zip(classes, unique, strict=True):
+        assert new == name if len(set(classes)) == len(classes) else new.startswith(name)
 
 
 def test_constructor_checks():

@@ -196,7 +196,7 @@ def test_images_of_any_size_with_threads_and_damaged_ones_among_them(tmp_path):
     classifier = any_size_classifier()
     stores = []
     for workers in (0, 1, 3):
-        with pytest.warns(SkippedImages, match="6 of 7 images.*\n1 were skipped:\n  cats/2.png: ") as caught:
+        with pytest.warns(SkippedImages, match="6 of 7 images.*\nskipped: 1\n  cats/2.png: ") as caught:
             stores.append(
                 extract_to_folder(classifier, tmp_path / "in", tmp_path / f"{workers}", batch_size=2, workers=workers,
                                   progress=False)
@@ -205,10 +205,10 @@ def test_images_of_any_size_with_threads_and_damaged_ones_among_them(tmp_path):
         check(stores[-1], classifier, images)
     assert content(stores[0].folder) == content(stores[1].folder) == content(stores[2].folder)
     store = stores[0]
-    assert store.table.label.tolist() == ["cats"] * 7 and "1 other files left out" in store.summary()
+    assert store.table.label.tolist() == ["cats"] * 7 and "other files left out: 1" in store.summary()
     known = store.table[store.readable]
     assert list(zip(known.height, known.width, strict=True)) == [s for i, s in enumerate(sizes) if i != 2]
-    with pytest.raises(LisError, match="1 of the rows were skipped.*cats/2.png"):
+    with pytest.raises(LisError, match="1 of 2 rows have no features.*cats/2.png"):
         store.features([1, 2])
     assert torch.equal(store.features([3, 1]).r, torch.tensor(store.r[[3, 1]]))
     assert len(store.features(store.readable & (store.table.label == "cats"))) == 6
@@ -274,6 +274,17 @@ def test_a_classifier_of_one_size_skips_others_or_resizes(tmp_path):
     assert store.table.width.tolist() == [8, 24, 9, 9]
     store = extract_to_folder(classifier, tmp_path / "in", tmp_path / "b", resize=True, progress=False)
     check(store, classifier, [slow_resize(x, (8, 8)) for x in images])
+    assert repr(store) == f"FeatureStore(4 of 4 images have features (6 units of toy) in {tmp_path / 'b'})"
+
+
+def test_a_line_of_pixels_does_not_fill_the_memory(tmp_path):
+    paths = photos(tmp_path / "in", [(8, 8), (1, 5000), (1, 100)])
+    for classifier, options in ((fixed_classifier(), {"resize": True}), (any_size_classifier(), {})):
+        with pytest.warns(SkippedImages, match="1.png: 5000 x 1 pixels, too elongated"):
+            store = extract_to_folder(
+                classifier, paths, tmp_path / classifier.name, progress=False, **options
+            )
+        assert store.readable.tolist() == [True, False, True]
 
 
 def test_no_image_at_all_is_an_error_that_leaves_nothing(tmp_path):
@@ -386,7 +397,7 @@ def test_what_differs_is_named_with_both_values(tmp_path):
         ((other, X), {}, "classifier hash [0-9a-f]{12} there, [0-9a-f]{12} here"),
         ((moved, X), {}, "classifier hash"),
         ((fixed_classifier(), X[:9]), {}, "source images 10 there, 9 here; source content"),
-        ((fixed_classifier(), X.flip(0)), {}, "source content"),
+        ((fixed_classifier(), X.flip(0)), {}, "source content.*name, size or date"),
         ((fixed_classifier(), X.numpy()), {}, "source kind tensor there, array here"),
         ((fixed_classifier(), X), {"resize": True}, r"settings resize False there, True here"),
         ((fixed_classifier(), X), {"labels": list("abcdefghij")}, "source labels None there"),

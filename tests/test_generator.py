@@ -451,6 +451,9 @@ def test_a_configuration_survives_json():
         {"stages": (2, 4)},
         {"stages": None},
         {"stages": (("a", "b"),)},
+        {"stages": ((1, 10**9),)},
+        {"stages": ((10**9, 4),)},
+        {"stages": ((1, 4),) * 17},
         {"first_cutoff": 0.0},
         {"first_cutoff": math.nan},
         {"first_cutoff": "2"},
@@ -569,6 +572,11 @@ DAMAGES = {
     "a size as text": lambda t, n: n["architecture"]["layers"][0].update(in_channels="8"),
     "a rate of nothing": lambda t, n: n["architecture"]["layers"][0].update(in_sampling_rate=0),
     "a layer without cutoff": lambda t, n: n["architecture"]["layers"][0].pop("in_cutoff"),
+    "a layer twice": lambda t, n: n["architecture"]["layers"].insert(0, n["architecture"]["layers"][0]),
+    "layers of 10^6": lambda t, n: n["architecture"].update(layers=[{}] * 10**6),
+    "a rate that is not finite": lambda t, n: n["architecture"]["input"].update(sampling_rate=math.inf),
+    "a name with a path": lambda t, n: n["architecture"]["layers"][0].update(name="L0.weight"),
+    "a cutoff beyond the rate": lambda t, n: n["architecture"]["layers"][1].update(in_cutoff=1e9),
     "format 1 without configuration": lambda t, n: n.update(format="lis_toolkit generator 1"),
     "format 1 with an unknown entry": lambda t, n: n.update(
         format="lis_toolkit generator 1", config={**TINY, "colour": "red"}

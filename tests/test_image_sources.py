@@ -298,7 +298,7 @@ def test_a_folder_in_natural_order_with_classes_and_notes(tmp_path):
     assert source.names == ["cats/2.png", "cats/10.png", "cats/deep/1.JPG", "dogs/a1b2.webp", "dogs/A1b3.ppm",
                             "dogs/a1b10.bmp"]  # fmt: skip
     assert source.labels == ["cats"] * 3 + ["dogs"] * 3 and source.kind == "folder" and source.in_threads
-    assert source.notes == ["4 other files left out (.txt 2, .csv 1, no extension 1)"]
+    assert source.notes == ["other files left out: 4 (.txt 2, .csv 1, no extension 1)"]
     for i, name in enumerate(source.names):
         assert torch.equal(source.read(i), as_tensor(Image.open(tmp_path / name)))
     assert open_images(tmp_path / "cats" / "deep").labels is None
@@ -372,7 +372,7 @@ def test_nothing_there(tmp_path):
     with pytest.raises(LisError, match="no images.*It is empty"):
         open_images(tmp_path / "empty")
     (tmp_path / "empty" / "a.txt").touch()
-    with pytest.raises(LisError, match=r"There: 1 other files left out \(.txt 1\)"):
+    with pytest.raises(LisError, match=r"There: other files left out: 1 \(.txt 1\)"):
         open_images(tmp_path / "empty")
     with pytest.raises(LisError, match="no file or folder"):
         open_images(tmp_path / "nowhere")

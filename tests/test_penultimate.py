@@ -89,8 +89,28 @@ FOUND = {
         "7",
         "Conv2d",
     ),
+    "a head with normalised weights": (
+        nn.Sequential(*body(), nn.utils.parametrizations.weight_norm(nn.Linear(6, 4))).eval(),
+        "6",
+        "ParametrizedLinear",
+    ),
     "a head that is all zero": (Net(lambda n, r: zeroed(n).fc(r)), "fc", "fc"),
 }
+
+
+def test_one_number_an_image_is_one_class():
+    class Binary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = plain(6, 1)
+
+        def forward(self, x):
+            return torch.sigmoid(self.inner(x)[:, 0])
+
+    network = Binary().eval()
+    classifier = Classifier(network, classes=["cat"], **FIXED)
+    assert (classifier.num_units, classifier.num_classes) == (6, 1) and "sigmoid" in classifier.explanation
+    torch.testing.assert_close(classifier(X)[:, 0].sigmoid(), network(normalised(X)))
 
 
 def zeroed(net):
@@ -186,6 +206,8 @@ REFUSED = {
     "classes of one name": (plain(), {"classes": ["a", "b", "a", "c"]}, r"one name \(a\).*unique_names"),
     "only a mean": (plain(), {"std": None}, "only one of mean and std"),
     "a mean and a preprocess": (plain(), {"preprocess": lambda x: x}, "give one of them"),
+    "no values yet": (nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), {}, "without values"),
+    "a meta device": (plain().to("meta"), {}, "without values"),
     "no module": (lambda x: x, {}, "made from a function"),
 }
 

@@ -155,6 +155,8 @@ def test_published_weights_come_through_the_zoo(small, tmp_path, monkeypatch):
         {"name_or_path": NAME, "weights": "IMAGENET1K_V1"},
     ):
         assert load_classifier(**call).hash == classifier.hash
+    names = [f"kind {k}" for k in range(1000)]
+    assert load_classifier(NAME, classes=names).classes[7] == "kind 7"
     with pytest.raises(LisError, match="no weights 'IMAGENET1K_V9'"):
         load_classifier(f"{NAME}.IMAGENET1K_V9")
     with pytest.raises(LisError, match="no weights 'IMAGENET1K_V9'"):
@@ -311,6 +313,15 @@ def test_nothing_in_a_file_is_executed(small, tmp_path):
     with pytest.raises(CheckpointError, match="more than weights"):
         load_classifier(NAME, weights=path)
     assert not mark.exists()
+
+
+def test_weights_without_a_network_are_told_from_classifiers(small, tmp_path):
+    path = write(tmp_path / "resnet50.pth", small.state_dict())
+    with pytest.raises(CheckpointError, match="weights alone.*weights=PATH"):
+        load_classifier(path)
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="weights alone.*weights=PATH"):
+        load_classifier(tmp_path / "a.safetensors")
 
 
 def test_options_that_do_not_fit():

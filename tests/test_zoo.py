@@ -382,7 +382,7 @@ def test_a_cache_that_cannot_be_written_does_without_records(server, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", no)
         assert locate() == entry.path
-    assert "is not recorded" in capsys.readouterr().err and not Path(f"{entry.path}.json").exists()
+    assert "could not be recorded in" in capsys.readouterr().err and not Path(f"{entry.path}.json").exists()
 
 
 def test_offline_means_no_request(server, monkeypatch):

@@ -100,6 +100,12 @@ class Classifier(nn.Module):
         if not isinstance(module, nn.Module):
             raise LisError(f"{name} is made from a {type(module).__name__}; an nn.Module was expected.")
         self.network, note = unwrap(module)
+        for weight in (*self.network.parameters(), *self.network.buffers()):
+            if weight.is_meta or nn.parameter.is_lazy(weight):
+                raise LisError(
+                    f"{name} has weights without values (a meta device or a lazy layer): load its weights, or run it "
+                    "once, first."
+                )
         self.name = name
         self.metadata = dict(metadata or {})
         self.channels = channels
@@ -170,10 +176,10 @@ class Classifier(nn.Module):
     def _named(self, classes: Sequence[str] | None) -> tuple[str, ...]:
         if classes is None:
             return tuple(f"class {k}" for k in range(self.num_classes))
-        own = tuple(classes)
+        own = tuple(str(c) for c in classes)
         if len(own) != self.num_classes:
             raise LisError(f"{self.name} has {self.num_classes} logits and {len(own)} class names.")
-        twice = sorted({str(c) for c in own if own.count(c) > 1}) if len(set(own)) < len(own) else []
+        twice = sorted({c for c in own if own.count(c) > 1}) if len(set(own)) < len(own) else []
         if twice:
             raise LisError(
                 f"{self.name} has classes of one name ({', '.join(twice[:4])}): make them unique, for instance with "

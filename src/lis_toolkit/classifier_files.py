@@ -15,6 +15,10 @@ from .errors import CheckpointError, LisError
 from .files import load_tensors, provenance, save_tensors, sha256_tensors
 
 FORMAT = "lis-classifier-1"
+_WEIGHTS_ALONE = (
+    ' If it holds weights alone, name their network: load_classifier("resnet50", weights=PATH), or load them into your '
+    "module and make it a Classifier(module, ...)."
+)
 
 
 def fold_norms(classifier: Classifier) -> None:
@@ -84,10 +88,14 @@ def read_classifier(path: str | os.PathLike[str]) -> Classifier:
     CheckpointError
         For a file that is damaged, altered, or not a classifier.
     """
-    tensors, metadata = load_tensors(path)
+    try:
+        tensors, metadata = load_tensors(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_WEIGHTS_ALONE if _is_torch_file(path) else ''}") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a classifier of lis_toolkit (format {metadata.get('format')!r})."
+            f"{'' if metadata else _WEIGHTS_ALONE}"
         )
     try:
         network = build_network(metadata["architecture"], metadata["config"])
@@ -109,3 +117,12 @@ def read_classifier(path: str | os.PathLike[str]) -> Classifier:
             f"{path} has other weights than its sha256 says: it was altered. Get the file again."
         )
     return classifier
+
+
+def _is_torch_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file was written by torch.save: a zip archive, or a pickle."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
+    except OSError:
+        return False

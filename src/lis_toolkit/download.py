@@ -8,6 +8,7 @@ verified part is moved to the final name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -64,9 +65,11 @@ class _Job:
     def by_hand(self) -> str:
         return by_hand(self.url, self.target, self.size, self.about, self.sha256)
 
-    def no_room(self, why: str) -> LisError:
+    def no_room(self, why: str, error: OSError | None = None) -> LisError:
+        denied = error is not None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+        remedy = "Make the folder writable" if denied else "Make room"
         return LisError(
-            f"{why} Make room, or set the environment variable LIS_CACHE to a folder elsewhere. {self.by_hand()}"
+            f"{why} {remedy}, or set the environment variable LIS_CACHE to a folder elsewhere. {self.by_hand()}"
         )
 
     def refused(self, why: str) -> CheckpointError:
@@ -147,7 +150,7 @@ def fetch(
                 if not alone:
                     job.discard()
     except OSError as error:
-        raise job.no_room(f"can't write {job.target}: {error}.") from error
+        raise job.no_room(f"can't write {job.target}: {error}.", error) from error
     return check_contents(job.target, str(job.target), size, sha256)
 
 

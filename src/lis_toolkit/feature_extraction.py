@@ -29,6 +29,9 @@ from .names import whole_number
 __all__ = ["SkippedImages", "extract_to_folder", "features_command"]
 
 PLAIN_SIZE = (256, 256)  # of an image that any preprocessing takes
+MOST_ELONGATED = (
+    100  # longer to shorter side; with the shorter one resized, a line of pixels would fill the memory
+)
 T = TypeVar("T")
 
 
@@ -153,32 +156,29 @@ def _fill(
     if there is not None:
         _check_same(folder, there, manifest, resume)
         if there["state"] == "complete":
-            with contextlib.suppress(OSError):
-                (place / JOURNAL).unlink(
-                    missing_ok=True
-                )  # left by a process that was killed in its last moment
+            with contextlib.suppress(OSError):  # of a process that was killed in its last moment
+                (place / JOURNAL).unlink(missing_ok=True)
             return FeatureStore.open(place)
         manifest = there
     created = not place.exists()
     with FeatureWriter(place, manifest) as writer:
         try:
             readable = _run(classifier, images, writer, batch_size, resize, workers, progress)
+            if readable:
+                writer.finish(images.names)
         except KeyboardInterrupt:
             writer.checkpoint()
             raise KeyboardInterrupt(
                 f"stopped after {writer.done} of {len(images)} images; the same call goes on from there in {folder}"
             ) from None
-        if readable:
-            writer.finish(images.names)
     if not readable:
         reasons = _first_reasons(images, [row for batch in read_journal(place)[0] for row in batch])
         clear_folder(place)
         if created:
             with contextlib.suppress(OSError):
                 place.rmdir()
-        hint = (
-            "" if resize or classifier.size is None else " Images of other sizes are taken with resize=True."
-        )
+        fixed = classifier.size is not None and not resize
+        hint = " Images of other sizes are taken with resize=True." if fixed else ""
         raise LisError(f"none of the {len(images)} images could be used: {reasons}.{hint}")
     return FeatureStore.open(place)
 
@@ -227,7 +227,9 @@ def _check_same(
                 old, new = (v[:12] if isinstance(v, str) and len(v) == 64 else v for v in (old, new))
                 differ.append(f"{part} {key} {old} there, {new} here")
     if differ:
-        raise LisError(f"{folder} holds features of something else ({'; '.join(differ)}). {ways}")
+        changed = "source content" in str(differ)
+        hint = " Files count as changed when name, size or date differ." if changed else ""
+        raise LisError(f"{folder} holds features of something else ({'; '.join(differ)}).{hint} {ways}")
 
 
 class _Prepared(NamedTuple):
@@ -250,11 +252,15 @@ def _prepare(classifier: Classifier, images: ImageSource, i: int, resize: bool) 
         return _Prepared(None, label, None, None, error.reason, "")
     height, width = x.shape[1:]
     x = to_channels(x, classifier.channels)[None]
-    if classifier.size is not None and (height, width) != tuple(classifier.size):
-        if not resize:
-            wanted = f"{classifier.size[1]} x {classifier.size[0]}"
-            reason = f"{width} x {height} pixels, {classifier.name} takes {wanted} (resize=True resizes)"
-            return _Prepared(None, label, width, height, reason, note)
+    fits = classifier.size is not None and (height, width) == tuple(classifier.size)
+    if classifier.size is not None and not fits and not resize:
+        wanted = f"{classifier.size[1]} x {classifier.size[0]}"
+        reason = f"{width} x {height} pixels, {classifier.name} takes {wanted} (resize=True resizes)"
+        return _Prepared(None, label, width, height, reason, note)
+    if not fits and max(height, width) > MOST_ELONGATED * min(height, width):
+        reason = f"{width} x {height} pixels, too elongated to resize (more than {MOST_ELONGATED} : 1)"
+        return _Prepared(None, label, width, height, reason, note)
+    if classifier.size is not None and not fits:
         x = _fit(x, classifier.size)
     try:
         device, dtype = classifier.device, classifier.dtype

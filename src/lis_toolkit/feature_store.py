@@ -52,7 +52,7 @@ COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class FeatureStore:
     """What a classifier says about N images of one's own, read from a folder of `extract_to_folder`.
 
@@ -110,6 +110,9 @@ class FeatureStore:
     def __len__(self) -> int:
         """Return the number of images, skipped ones included."""
         return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({self.summary(0).splitlines()[0]})"
 
     @property
     def readable(self) -> np.ndarray:
@@ -185,8 +188,8 @@ class FeatureStore:
         if len(lost):
             row = self.table.iloc[int(lost[0])]
             raise LisError(
-                f"{len(lost)} of the rows were skipped and have no features, such as {row.file} ({row.reason}); take "
-                "rows out of store.rows, or mask with store.readable."
+                f"{len(lost)} of {len(chosen)} rows have no features, such as {row.file}, which was skipped "
+                f"({row.reason}); take rows out of store.rows, or mask with store.readable."
             )
         return chosen
 
@@ -199,7 +202,7 @@ class FeatureStore:
             f"({classifier['units']} units of {classifier['name']}) in {self.folder}"
         ]
         if len(skipped):
-            lines.append(f"{len(skipped)} were skipped:")
+            lines.append(f"skipped: {len(skipped)}")
             first = skipped.head(most)
             lines += [
                 f"  {file}: {reason}" for file, reason in zip(first["file"], first["reason"], strict=True)

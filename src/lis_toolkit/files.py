@@ -124,7 +124,7 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         ) from error
     try:
         metadata = json.loads(header.get(METADATA_KEY, "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has metadata that is not JSON: {error}.") from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path} has {type(metadata).__name__} metadata; a JSON object was expected.")

@@ -140,7 +140,7 @@ def _sorted(error: urllib.error.HTTPError) -> Exception:
 
 def _words(error: object) -> str:
     if isinstance(error, socket.gaierror):
-        return f"the name of the server is not known here ({error}): is this machine online?"
+        return f"the name of the server is not known here ({error}); this machine seems to be offline"
     if isinstance(error, ConnectionRefusedError):
         return f"the connection was refused ({error})"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -1,7 +1,8 @@
 """One picture, from a file, PIL or an array, as float [C, H, W] in the unit range, or the reason why it can't be read.
 
 What is done to pixels is said here, once: the first frame of several; EXIF orientation applied; transparent parts laid
-on white; palettes and CMYK turned to RGB; 16-bit grey divided by 65535; floating pixels need a named range.
+on white; palettes and CMYK turned to RGB, colour profiles not applied; 16-bit grey divided by 65535; floating pixels
+need a named range.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def list_images(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
                 others[path.suffix.lower() or "no extension"] += 1
     if others:
         kinds = ", ".join(f"{suffix} {count}" for suffix, count in sorted(others.items(), key=_frequent)[:5])
-        notes.append(f"{others.total()} other files left out ({kinds})")
+        notes.append(f"other files left out: {others.total()} ({kinds})")
     if not found:
         told = f" There: {'; '.join(notes)}." if notes else " It is empty."
         raise LisError(f"{root} holds no images ({', '.join(e[1:] for e in EXTENSIONS)}).{told}")

@@ -59,7 +59,7 @@ def unwrap(module: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _watch(network: nn.Module, inputs: Tensor) -> tuple[Any, list[_Call]]:
-    """Run a network once; its output, and the runs of all its layers that have no layers inside, in order."""
+    """Run a network once; its output, and the runs of all its innermost layers, in order."""
     calls: list[_Call] = []
 
     def hook(name: str) -> Callable[..., None]:
@@ -74,7 +74,10 @@ def _watch(network: nn.Module, inputs: Tensor) -> tuple[Any, list[_Call]]:
 
     with ExitStack() as stack:
         for name, layer in network.named_modules():
-            if name and not list(layer.children()) and not isinstance(layer, torch.jit.ScriptModule):
+            inner = list(layer.children()) and not is_linear(
+                layer
+            )  # a linear layer may hold parametrisations
+            if name and not inner and not isinstance(layer, torch.jit.ScriptModule):
                 handle = layer.register_forward_hook(hook(name), with_kwargs=True)
                 stack.callback(handle.remove)
         return network(inputs), calls
@@ -108,12 +111,21 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return difference(a, b) <= SAME.get(b.dtype, 2e-2)
 
 
+def _rows(output: Any) -> dict[str, Tensor]:
+    """All tensors of an output as one row an image; a single number each counts as one."""
+    return {
+        place: y.flatten(1) if y.ndim > 1 else y[:, None]
+        for place, y in _tensors(output).items()
+        if y.ndim > 0 and y.is_floating_point()
+    }
+
+
 def _explains(logits: Any, output: Any) -> tuple[str, str] | None:
     """Where in the output these logits are, and through which activation; None if they are not."""
     if not isinstance(logits, Tensor) or logits.ndim < 2:
         return None
     logits = logits.flatten(1)
-    found = {place: y.flatten(1) for place, y in _tensors(output).items() if y.ndim >= 2}
+    found = _rows(output)
     for place, y in found.items():
         if _same(logits, y):
             return place, ""
@@ -182,8 +194,7 @@ class _Run:
             elif place:
                 how += f", there as {place}"
             return f" ({how}; checked on random images)."
-        flat = [y.flatten(1) for y in _tensors(self.output).values() if y.ndim >= 2]
-        alike = [y for y in flat if y.shape == logits.shape]
+        alike = [y for y in _rows(self.output).values() if y.shape == logits.shape]
         if not alike:
             return f" ({how}; the network's output, {_kind(self.output)}, can't be compared with them)."
         gap = min(float((y - logits).abs().max()) for y in alike)
@@ -290,7 +301,7 @@ def find_split(
         )
     with untouched(network), untouched(head if isinstance(head, nn.Module) else nn.Module()):
         run = _run(network, inputs, penultimate_name, inside, name)
-        for values in _tensors(run.output).values():
+        for values in _rows(run.output).values():
             _check_finite(values, "the output", name)
         if head is None:
             chosen = run.detect()

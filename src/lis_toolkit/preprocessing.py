@@ -94,7 +94,7 @@ def describe_preprocess(preprocess: Preprocess | None) -> str:
             return text
         return f"{text} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
     # A default repr names the place in memory, which is another one in every run.
-    return f"{type(preprocess).__module__}.{re.sub(r' at 0x[0-9a-fA-F]+', '', repr(preprocess))}"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(preprocess))
 
 
 def apply_preprocess(preprocess: Preprocess, x: Tensor, name: str = "the classifier") -> Tensor:
@@ -144,7 +144,7 @@ def check_preprocess(
             raise
         except FAILURES as error:
             raise LisError(
-                f"the preprocessing of {name} fails on images {list(x.shape)} in the unit range: {error} It must take "
+                f"the preprocessing of {name} fails on images {list(x.shape)} in the unit range: {error}. It must take "
                 "a batch of tensors."
             ) from error
         if not inputs.requires_grad:

@@ -55,27 +55,22 @@ def load_torchvision(
         raise LisError(
             f"head is {head!r}; None (as it is) or False (left out) was expected for a named model."
         )
-    member = _member(architecture, published)
-    side, state, note = int(member.meta["min_size"][0]), None, ""
+    member, note = _member(architecture, published), ""
     if weights is None:
         whole_number(seed, "seed", 0, 2**63 - 1)
         title, known = f"{architecture} (random weights, seed {seed})", f"random, seed {seed}"
-    elif weights == "default":
-        name = f"{architecture}.{published}"
-        source = os.fspath(zoo.locate(name, "classifier", progress))
-        title, known = name, published
+        network = build(architecture, seed=seed, image_size=int(member.meta["min_size"][0]))
     else:
-        source = os.fspath(weights)
-        title, known = f"{architecture} ({os.path.basename(source)})", source
-    if weights is None:
-        network = build(architecture, seed=seed, image_size=side)
-    else:
+        title, known, source = f"{architecture}.{published}", published, os.fspath(weights)
+        if weights == "default":
+            source = os.fspath(zoo.locate(title, "classifier", progress))
+        else:
+            title, known = f"{architecture} ({os.path.basename(source)})", source
         state, note = read_state(source)
         network, more = _with_weights(architecture, state, source, head is False)
         note += more
-    categories = member.meta["categories"]
-    if classes is None and state is None or weights == "default":
-        classes = unique_names(categories)
+    if classes is None and weights in (None, "default"):
+        classes = unique_names(member.meta["categories"])
     made = _wrap(
         architecture,
         network,
@@ -126,17 +121,18 @@ def _with_weights(
     network = build(architecture)
     head = _head_name(architecture, network)
     state, note = fit_names(state, network)
-    settings: dict[str, int] = {}
+    settings = {"num_classes": 1000}
     weight, places = state.get(f"{head}.weight"), state.get("encoder.pos_embedding")
     if weight is not None and not headless and weight.ndim >= 2:
         settings["num_classes"] = len(weight)
     if architecture.startswith("vit_") and places is not None and places.ndim == 3:
         patch = network.get_submodule("conv_proj").kernel_size[0]  # type: ignore[index, union-attr]
         settings["image_size"] = math.isqrt(places.shape[1] - 1) * int(patch)
-    try:
-        network = build(architecture, **settings)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise CheckpointError(f"{source} does not fit {architecture} with {settings}: {error}.") from error
+    if settings != {"num_classes": 1000}:
+        try:
+            network = build(architecture, **settings)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            raise CheckpointError(f"{source} does not fit {architecture} with {settings}: {error}.") from error
     load_state(network, state, source, architecture, (*AUXILIARY, f"{head}.") if headless else AUXILIARY)
     return network, note
 

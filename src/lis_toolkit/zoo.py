@@ -367,11 +367,13 @@ def _record(entry: Entry, digest: str, origin: str) -> None:
     assert entry.url is not None
     record = write_record(entry.path, digest, entry.url, entry.sha256, origin)
     if entry.sha256 is None:
+        place = record_path(entry.path)
         kept = (
-            f"recorded in {record_path(entry.path)}" if record_path(entry.path).exists() else "not recorded"
+            f"was recorded in {place}; a file that differs from it will be refused."
+            if place.exists()
+            else f"could not be recorded in {place}, so a later change would not be noticed."
         )
         tqdm.write(
-            f"{entry.name}: no sha256 is published to check it against. That of this file, {record.sha256}, is {kept}; "
-            "a file that differs from it will be refused.",
+            f"{entry.name}: no sha256 is published to check it against. That of this file, {record.sha256}, {kept}",
             file=sys.stderr,
         )

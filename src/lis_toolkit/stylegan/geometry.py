@@ -31,6 +31,7 @@ WHOLE_NUMBERS = {  # least and most
     "filter_size": (1, 2**6),
     "lrelu_upsampling": (1, 2**4),
 }
+MOST_STAGES = 16
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class GeneratorConfig:
             raise CheckpointError(
                 f"use_radial_filters is {self.use_radial_filters!r}, expected True or False"
             )
+        if len(self.stages) > MOST_STAGES:
+            raise CheckpointError(f"there are {len(self.stages)} stages, expected {MOST_STAGES} at most")
+        for stage in self.stages:
+            if not all(1 <= value <= WHOLE_NUMBERS["num_layers"][1] for value in stage):
+                raise CheckpointError(f"a stage is {stage!r:.80}, expected whole numbers from 1 to 1024")
         if self.num_critical >= self.num_layers:
             raise CheckpointError(f"num_critical is {self.num_critical}, expected 0 to num_layers - 1")
 

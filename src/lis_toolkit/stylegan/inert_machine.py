@@ -8,7 +8,7 @@ from typing import Any
 from lis_toolkit.stylegan.inert_reader import MOST_NAME, Reader
 from lis_toolkit.stylegan.inert_values import UNNAMED, LatinBytes, LongText, Name, Record, describe
 
-MOST_MEMO = 1_000_000
+MOST_MEMO = 500_000  # values; large snapshots remember 40,000
 _ATOMS = (str, bytes, bool, int, float, type(None), Name, Record)
 _BUILTINS = ("builtins", "__builtin__")
 _DICTS = {

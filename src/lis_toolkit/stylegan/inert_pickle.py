@@ -19,8 +19,8 @@ from lis_toolkit.stylegan.inert_values import LatinBytes, LongText, Name, Record
 
 __all__ = ["LONG", "LatinBytes", "LongText", "Name", "Record", "describe", "read_pickle"]
 
-MOST_OPERATIONS = 5_000_000  # official snapshots, discriminator included, take some hundred thousand
-MOST_STACK = 500_000  # items, marks included
+MOST_OPERATIONS = 3_000_000  # a snapshot whose discriminator holds two large networks takes 200,000
+MOST_STACK = 250_000  # items, marks included
 
 
 def read_pickle(

@@ -9,7 +9,9 @@ from typing import NoReturn
 from lis_toolkit.errors import CheckpointError
 from lis_toolkit.stylegan.inert_values import LongText, Name, describe
 
-MOST_MEMORY = 2**27  # bytes, estimated, of all objects made; slices of the file are free
+MOST_MEMORY = (
+    2**26
+)  # bytes, estimated, of all objects made (large snapshots: 16 MB); slices of the file are free
 MOST_DIGITS = 640
 MOST_INTEGER = 1024  # bytes of an integer
 MOST_NAME = 1024  # bytes of a module's or a class's name

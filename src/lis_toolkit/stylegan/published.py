@@ -125,7 +125,9 @@ def _architecture(file: CheckpointFile, root: Module) -> Architecture:
         raise CheckpointError(
             f"{root.where}: {synthesis.path}: layer_names holds {describe(names[0])}, expected texts"
         )
-    z_dim, c_dim, w_dim = (mapping.whole(name) for name in ("z_dim", "c_dim", "w_dim"))
+    z_dim, c_dim, w_dim = (
+        (mapping if name in mapping.state else root).whole(name) for name in ("z_dim", "c_dim", "w_dim")
+    )
     source = synthesis.child("input")
     layers = tuple(_layer(file, synthesis.child(name), name, names[-1]) for name in names)
     kind = "unconditional" if c_dim == 0 else "pretrained" if mapping.has("embed_proj") else "linear"
@@ -138,8 +140,8 @@ def _architecture(file: CheckpointFile, root: Module) -> Architecture:
         mapping=kind,
         embedding_dim=mapping.child("embed").whole("embedding_dim") if kind == "pretrained" else 1,
         mapping_layers=depth,
-        img_channels=synthesis.whole("img_channels"),
-        resolution=synthesis.whole("img_resolution"),
+        img_channels=(synthesis if "img_channels" in synthesis.state else root).whole("img_channels"),
+        resolution=(synthesis if "img_resolution" in synthesis.state else root).whole("img_resolution"),
         output_scale=synthesis.real("output_scale") if "output_scale" in synthesis.state else OUTPUT_SCALE,
         input=InputSpec(
             source.whole("channels"),
