@@ -47,8 +47,9 @@ def test_models_lists_the_zoo(capsys):
     assert cli.main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["name", "kind", "from", "size"]
-    assert len(lines) == 1 + len(zoo.entries())
-    for line, entry in zip(lines[1:], zoo.entries(), strict=True):
+    assert len(lines) > 1 + len(zoo.entries())
+    assert lines[1 + len(zoo.entries())] == ""
+    for line, entry in zip(lines[1 : 1 + len(zoo.entries())], zoo.entries(), strict=True):
         assert line.startswith(entry.name) and entry.kind in line and entry.licence in line
         assert ("bundled" in line) == (entry.url is None)
         if entry.sha256:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from lis_toolkit.errors import LisError
-from lis_toolkit.plots import class_sheet, contact_sheet, cycle_figure, logit_bars, unit_bars
+from lis_toolkit.plots import class_sheet, contact_sheet, cycle_figure, logit_bars, row_sheet, unit_bars
 from lis_toolkit.sheets import PixelSheet, head_weights
 
 CLASSES = ("T-shirt/top", "Trouser", "Coat")
@@ -72,6 +72,30 @@ def test_contact_sheet_of_an_encoder_names_no_class():
     written = texts(contact_sheet([walk], encoder))
     assert sum("set " in text for text in written) == 5
     assert not any("%" in text or "for " in text for text in written)
+
+
+def test_rows_are_drawn_in_order_under_their_names():
+    first, second = (torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    figure = row_sheet({"one": first, "two": second[:2]}, columns=2)
+    assert [text for text in texts(figure) if text in ("one", "two")] == ["one", "two"]
+    sheet = pixels(figure)
+    for image in (first[0], first[1], second[0], second[1]):
+        assert contains(sheet, image[0].numpy(), 8)
+    assert not contains(sheet, first[2, 0].numpy(), 8)
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ({}, "no rows"),
+        ({"a": torch.rand(1, 1, 8, 8), "b": torch.rand(1, 3, 8, 8)}, "several shapes.*'b'"),
+        ({"a": torch.rand(1, 8, 8)}, "row 'a'"),
+        ({"a": torch.rand(1, 1, 8, 8) + 2}, "row 'a'"),
+    ],
+)
+def test_rows_that_do_not_fit(rows, message):
+    with pytest.raises(LisError, match=message):
+        row_sheet(rows)
 
 
 def test_the_canvas_is_drawn_pixel_by_pixel():

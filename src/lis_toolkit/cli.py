@@ -110,7 +110,8 @@ def build_parser() -> argparse.ArgumentParser:
     fit.set_defaults(run=run_fit_command)
 
     convert = commands.add_parser(
-        "convert", help="rewrite a published StyleGAN-XL or StyleGAN3 pickle as safetensors; nothing in it is run"
+        "convert",
+        help="rewrite a published StyleGAN-XL or StyleGAN3 pickle as safetensors; nothing in it is run",
     )
     convert.add_argument("source", metavar="IN", help="pickle, or a name of `lis models`")
     convert.add_argument("target", metavar="OUT", help="file to write, e.g. generator.safetensors")
@@ -120,15 +121,27 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("--network", default="G_ema", help="which network of the pickle (%(default)s)")
     convert.set_defaults(run=run_convert_command)
 
-    features = commands.add_parser("features", help="penultimate activations of your own images, into a folder")
-    features.add_argument("images", metavar="IMAGES", help="folder of images (sub-folders are labels), or .npy file")
-    features.add_argument("--out", required=True, metavar="DIR", help="folder for r.npy, logits.npy, images.parquet")
-    features.add_argument("--classifier", default="fashion", metavar="NAME", help="name or path (%(default)s)")
-    features.add_argument("--batch-size", type=int, default=64, metavar="N", help="images at a time (%(default)s)")
+    features = commands.add_parser(
+        "features", help="penultimate activations of your own images, into a folder"
+    )
+    features.add_argument(
+        "images", metavar="IMAGES", help="folder of images (sub-folders are labels), or .npy file"
+    )
+    features.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for r.npy, logits.npy, images.parquet"
+    )
+    features.add_argument(
+        "--classifier", default="fashion", metavar="NAME", help="name or path (%(default)s)"
+    )
+    features.add_argument(
+        "--batch-size", type=int, default=64, metavar="N", help="images at a time (%(default)s)"
+    )
     features.add_argument(
         "--resize", action="store_true", help="bring images to the size that the classifier takes"
     )
-    features.add_argument("--overwrite", action="store_true", help="replace features of other images or models")
+    features.add_argument(
+        "--overwrite", action="store_true", help="replace features of other images or models"
+    )
     features.add_argument("--device", default=None, help="torch device (default: cpu)")
     features.set_defaults(run=run_features_command)
     return parser

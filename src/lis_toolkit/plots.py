@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import LisError
-from .sheets import BAD, FAINT, GOOD, class_sheet, contact_sheet, cycle_figure, figure_class
+from .sheets import BAD, FAINT, GOOD, class_sheet, contact_sheet, cycle_figure, figure_class, row_sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +22,7 @@ __all__ = [
     "cycle_figure",
     "link_report_figure",
     "logit_bars",
+    "row_sheet",
     "unit_bars",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -279,6 +279,26 @@ def class_sheet(
         for column, image in enumerate(images[labels == index][:columns]):
             sheet.place(image, left + column * (wide + gap), y, scale)
     return sheet.figure()
+
+
+def row_sheet(rows: Mapping[str, Tensor], columns: int = 20, title: str | None = None) -> Figure:
+    """Draw batches of images [N, C, H, W] of one size in the range 0 to 1, each a row with its name at the left.
+
+    Examples
+    --------
+    >>> row_sheet({"psi 1": generator.render(w), "psi 0.5": generator.render(pulled)}).savefig("rows.png")
+    """
+    if not rows:
+        raise LisError("row_sheet was given no rows; give at least one batch of images with its name.")
+    for name, images in rows.items():
+        check_images(images, name=f"the images of row {name!r}")
+    if len({images.shape[1:] for images in rows.values()}) > 1:
+        shapes = ", ".join(f"{name!r} {list(images.shape)}" for name, images in rows.items())
+        raise LisError(f"the rows hold images of several shapes ({shapes}); one for all was expected.")
+    labels = torch.cat([torch.full((len(images),), i) for i, images in enumerate(rows.values())])
+    return class_sheet(
+        torch.cat([images.cpu() for images in rows.values()]), labels, list(rows), columns, title
+    )
 
 
 def cycle_figure(

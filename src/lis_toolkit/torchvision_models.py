@@ -132,7 +132,9 @@ def _with_weights(
         try:
             network = build(architecture, **settings)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            raise CheckpointError(f"{source} does not fit {architecture} with {settings}: {error}.") from error
+            raise CheckpointError(
+                f"{source} does not fit {architecture} with {settings}: {error}."
+            ) from error
     load_state(network, state, source, architecture, (*AUXILIARY, f"{head}.") if headless else AUXILIARY)
     return network, note
 
