@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lis_toolkit.errors import CheckpointError
 from lis_toolkit.stylegan import inert_numbers
 from lis_toolkit.stylegan.inert_pickle import LONG, LatinBytes, LongText, Name, Record, read_pickle
-from lis_toolkit.stylegan.torch_storage import CheckpointFile
+from lis_toolkit.stylegan.torch_storage import CheckpointFile, all_finite
 
 PROTOCOLS = st.integers(0, 5)
 ATOMS = st.one_of(
@@ -247,3 +247,24 @@ def test_a_discriminator_costs_nothing(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2 * 10**6
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1.0, -2.0], True),
+        ([], True),
+        ([3e38] * 9, None),  # finite in float32 although the sum is not
+        ([1.0, math.nan], False),
+        ([math.inf, 1.0], False),
+        ([math.inf, -math.inf], False),
+    ],
+)
+def test_what_is_finite(values: list[float], finite: bool | None, dtype: torch.dtype) -> None:
+    x = torch.tensor(values).to(dtype)
+    assert (
+        all_finite(x)
+        == bool(torch.isfinite(x).all())
+        == (dtype != torch.float16 if finite is None else finite)
+    )

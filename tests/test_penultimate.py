@@ -286,6 +286,8 @@ def test_making_a_classifier_leaves_the_module_as_it_was():
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert not hooks_of(network) and classifier.network is network
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    extract_features(classifier, X)  # in evaluation mode, and back
+    assert [module.training for module in network.modules()] == flags
 
 
 def hooks_of(network):

@@ -129,7 +129,7 @@ def extract_features(
     logits = torch.empty(len(x), classifier.num_classes)
     waiting: list[Features] = []
     done = 0
-    training = classifier.training
+    training = {module: module.training for module in classifier.modules()}  # a frozen norm keeps its own
     classifier.eval()
     try:
         with tqdm(total=len(x), desc="features", unit="image", disable=not progress) as bar:
@@ -145,7 +145,8 @@ def extract_features(
                     waiting.clear()
                 bar.update(len(features))
     finally:
-        classifier.train(training)
+        for module, flag in training.items():
+            module.training = flag
     if not (bool(torch.isfinite(r).all()) and bool(torch.isfinite(logits).all())):
         raise LisError(
             f"{classifier.name} gives NaN or infinite activations for images in [0, 1]: its weights are damaged."

@@ -16,6 +16,7 @@ from lis_toolkit.stylegan.file_kinds import file_kind
 from lis_toolkit.stylegan.generator import Generator
 from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig
 from lis_toolkit.stylegan.published import read_published
+from lis_toolkit.stylegan.torch_storage import all_finite
 
 FORMAT = "lis_toolkit generator 2"  # with "architecture", the explicit list of layers
 FORMAT_1 = "lis_toolkit generator 1"  # with "config", the settings that the layers follow from
@@ -140,7 +141,7 @@ def _read_ours(path: Path) -> tuple[Architecture | GeneratorConfig, dict[str, Te
         if name not in state or state[name].shape != value.shape:
             has = list(state[name].shape) if name in state else "nothing"
             raise CheckpointError(f"{path}: {name} has {has}, expected {list(value.shape)}")
-        if not state[name].is_floating_point() or not torch.isfinite(state[name]).all():
+        if not state[name].is_floating_point() or not all_finite(state[name]):
             raise CheckpointError(f"{path}: {name} holds values that are no finite floating-point numbers")
     surplus = sorted(set(state) - set(expected))
     if surplus:

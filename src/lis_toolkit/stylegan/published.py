@@ -19,7 +19,7 @@ from lis_toolkit.stylegan.architecture import MOST_LAYERS, Architecture, InputSp
 from lis_toolkit.stylegan.generator import Generator
 from lis_toolkit.stylegan.inert_pickle import Record, describe
 from lis_toolkit.stylegan.published_modules import PERSISTENT, Module
-from lis_toolkit.stylegan.torch_storage import CheckpointFile
+from lis_toolkit.stylegan.torch_storage import CheckpointFile, all_finite
 
 FULLY_CONNECTED = ("weight", "bias")
 OUTPUT_SCALE = 0.25  # of both papers, where the file does not say
@@ -75,7 +75,7 @@ def read_published(path: str | Path, network: str = "G_ema") -> tuple[Architectu
     state = {}
     for name, shape in shapes.items():
         tensor = file.tensor(root.find(name), f"{network}.{name}", shape).float()
-        if not torch.isfinite(tensor).all():
+        if not all_finite(tensor):
             raise CheckpointError(f"{where}: {network}.{name} holds NaN or infinite values")
         state[name] = tensor
     return architecture, state

@@ -172,6 +172,11 @@ class CheckpointFile:
         return Storage(dtype, raw[key])
 
 
+def all_finite(x: Tensor) -> bool:
+    """Say whether there are no NaN or infinite values, in one pass where the sum is finite: it can't be otherwise."""
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+
+
 def map_file(path: str | Path) -> memoryview:
     """Map a file into memory, to read only; what is not looked at is not read."""
     try:
