@@ -47,9 +47,9 @@ def test_models_lists_the_zoo(capsys):
     assert cli.main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["name", "kind", "from", "size"]
-    assert len(lines) > 1 + len(zoo.entries())
-    assert lines[1 + len(zoo.entries())] == ""
-    for line, entry in zip(lines[1 : 1 + len(zoo.entries())], zoo.entries(), strict=True):
+    end = lines.index("")  # behind it, torchvision's names
+    assert any("densenet201" in line for line in lines[end:])
+    for line, entry in zip(lines[1:end], zoo.entries(), strict=True):
         assert line.startswith(entry.name) and entry.kind in line and entry.licence in line
         assert ("bundled" in line) == (entry.url is None)
         if entry.sha256:
@@ -58,7 +58,7 @@ def test_models_lists_the_zoo(capsys):
     for heading, cell in (("kind", lambda entry: entry.kind), ("licence", lambda entry: entry.licence)):
         place = lines[0].index(heading)
         assert all(
-            line[place:].startswith(cell(entry)) for line, entry in zip(lines[1:], zoo.entries(), strict=True)
+            line[place:].startswith(cell(entry)) for line, entry in zip(lines[1:end], zoo.entries(), strict=True)
         )
 
 

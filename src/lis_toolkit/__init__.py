@@ -23,6 +23,7 @@ from .image_sources import ImageSource, open_images
 from .images import convert_range, from_pil, montage, save_png, to_pil
 from .link import Link, fit_link
 from .link_report import LinkReport, report_link
+from .own_photographs import load_photographs
 from .pairs import Pairs, collect_pairs
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
 from .models_table import describe_models
@@ -73,6 +74,7 @@ __all__ = [
     "load_classifier",
     "load_fashion",
     "load_generator",
+    "load_photographs",
     "montage",
     "nearest_distances",
     "open_images",

@@ -1,4 +1,4 @@
-"""The command `lis`: demo, models, fit, convert, features. One clear message and exit code 2 for what a user can put right."""
+"""The command `lis`: demo, models, download, fit, convert, features. One clear message and exit code 2 for what a user can put right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from .errors import LisError
 __all__ = ["main"]
 
 # What an interrupted command leaves, where that is not nothing.
-KEPT = {"features": "what is done is kept, and the same command goes on with it"}
+KEPT = {
+    "features": "what is done is kept, and the same command goes on with it",
+    "download": "what has arrived is kept where the server allows to go on with it; give the command again",
+}
 METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
 
 
@@ -94,6 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list what is bundled or can be downloaded")
     models.add_argument("--all", action="store_true", help="also torchvision's weights, one by one")
     models.set_defaults(run=run_models_command)
+
+    download = commands.add_parser("download", help="get a model of `lis models` now, to work offline later")
+    download.add_argument("name", metavar="NAME", help="imagenet256, resnet50, ...")
+    download.add_argument("--verify", action="store_true", help="hash a file that is already there once more")
+    download.set_defaults(run=run_download_command)
 
     fit = commands.add_parser("fit", help="collect pairs, fit a link, print its report")
     fit.add_argument("--out", required=True, metavar="FILE", help="link file to write, e.g. link.safetensors")
@@ -174,6 +182,13 @@ def run_models_command(options: argparse.Namespace) -> None:
     from .models_table import describe_models
 
     print(describe_models(all=options.all))
+
+
+def run_download_command(options: argparse.Namespace) -> None:
+    """Carry out `lis download`."""
+    from .zoo import download
+
+    print(download(options.name, verify=options.verify))
 
 
 def run_fit_command(options: argparse.Namespace) -> None:

@@ -269,7 +269,8 @@ def class_sheet(
     tall, wide = (scale * int(n) for n in images.shape[-2:])
     widest = max(int((labels == index).sum()) for index in present)
     columns = min(columns, widest)
-    left, top, gap = 110, 10 + (26 if title else 0), 4
+    longest = max(len(str(classes[index])) for index in present)
+    left, top, gap = max(110, 20 + 7 * longest), 10 + (26 if title else 0), 4
     sheet = PixelSheet(left + columns * (wide + gap) + 8, top + len(present) * (tall + gap) + 6)
     if title:
         sheet.write(12, 22, title, 11, weight="bold")
