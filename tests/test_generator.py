@@ -553,6 +553,16 @@ def test_half_precision_halves_the_file_and_hardly_moves_the_picture(tmp_path):
     assert 0 < (x - y).abs().max() < 0.01
 
 
+def huge(architecture):
+    """A single layer of one channel and 16,000 px: hardly any weights, but matrices of 4 GiB."""
+    layer = {**architecture["layers"][1], "in_channels": 1, "out_channels": 1, "is_torgb": False}
+    layer |= {"in_size": 16_000, "out_size": 16_000, "in_sampling_rate": 2**14, "out_sampling_rate": 2**14}
+    layer |= {"name": "L0_16000_1", "lrelu_upsampling": 2}
+    last = {**layer, "name": "L1_16000_1", "is_torgb": True}
+    source = {"channels": 1, "size": 16_000, "sampling_rate": 2**14, "bandwidth": 2.0}
+    return {**architecture, "resolution": 16_000, "input": source, "layers": [layer, last]}
+
+
 DAMAGES = {
     "a weight is missing": lambda t, n: t.pop("mapping.fc0.weight"),
     "a buffer is missing": lambda t, n: t.pop("synthesis.input.freqs"),
@@ -577,6 +587,7 @@ DAMAGES = {
     "a rate that is not finite": lambda t, n: n["architecture"]["input"].update(sampling_rate=math.inf),
     "a name with a path": lambda t, n: n["architecture"]["layers"][0].update(name="L0.weight"),
     "a cutoff beyond the rate": lambda t, n: n["architecture"]["layers"][1].update(in_cutoff=1e9),
+    "pictures of 16,000 px": lambda t, n: n.update(architecture=huge(n["architecture"])),
     "format 1 without configuration": lambda t, n: n.update(format="lis_toolkit generator 1"),
     "format 1 with an unknown entry": lambda t, n: n.update(
         format="lis_toolkit generator 1", config={**TINY, "colour": "red"}

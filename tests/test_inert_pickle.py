@@ -268,3 +268,14 @@ def test_what_is_finite(values: list[float], finite: bool | None, dtype: torch.d
         == bool(torch.isfinite(x).all())
         == (dtype != torch.float16 if finite is None else finite)
     )
+
+
+def test_one_storage_does_not_become_many_times_the_file(tmp_path: Path) -> None:
+    storage = torch.zeros(2**20)
+    torch.save({i: storage[: 2**20 - i] for i in range(40)}, tmp_path / "shared.pt")
+    file = CheckpointFile(tmp_path / "shared.pt")
+    with pytest.raises(CheckpointError, match="share their storages"):
+        for i in range(40):
+            file.tensor(file.value[i], f"weight {i}")
+    assert 3 <= i <= 6  # four times the file, and a megabyte
+    assert file.shape(file.value[9], "weight 9") == (2**20 - 9,)

@@ -12,7 +12,8 @@ from lis_toolkit.errors import CheckpointError
 MAPPINGS = ("unconditional", "pretrained", "linear")  # no class; StyleGAN-XL's class embedding; StyleGAN3's
 LAYER_NAME = re.compile(r"L[0-9]{1,4}_[0-9]{1,5}_[0-9]{1,6}")
 MOST_LAYERS = 2**10
-MOST_NUMBERS = 2**31  # weights, and entries of the resampling matrices: 8 GiB in float32
+MOST_WEIGHTS = 2**31  # 8 GiB in float32
+MOST_MATRICES = 2**29  # entries of all resampling matrices: 2 GiB; 1024 px take a fifth of it
 
 ARCHITECTURE_LIMITS = {  # least and most
     "z_dim": (1, 2**16),
@@ -167,12 +168,16 @@ class LayerSpec:
             )
 
     @property
-    def numbers(self) -> int:
-        """Weights, and entries of the matrices that resample."""
+    def weights(self) -> int:
+        """Weights of the convolution."""
+        return self.in_channels * self.out_channels * self.kernel**2
+
+    @property
+    def matrices(self) -> int:
+        """Entries of the matrices that resample, were they dense."""
         padded = self.in_size + self.kernel - 1
         temporary = (self.out_size - 1) * self.down_factor + self.down_taps
-        matrices = 0 if self.is_torgb else temporary * (padded + self.out_size)
-        return self.in_channels * self.out_channels * self.kernel**2 + matrices
+        return 0 if self.is_torgb else temporary * (padded + self.out_size)
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ class Architecture:
     Raises
     ------
     CheckpointError : an entry of the wrong type or beyond its limits, layers that don't follow from one another, or
-        more weights than `MOST_NUMBERS`; all of it before anything is allocated.
+        more than `MOST_WEIGHTS` or `MOST_MATRICES` numbers; all of it before anything is allocated.
 
     Examples
     --------
@@ -232,10 +237,15 @@ class Architecture:
         _positive("the input", "sampling_rate", self.input.sampling_rate)
         _positive("the input", "bandwidth", self.input.bandwidth)
         self._check_chain()
-        if self.numbers > MOST_NUMBERS:
-            raise CheckpointError(
-                f"the generator would hold {self.numbers:,} numbers, expected {MOST_NUMBERS:,} at most"
-            )
+        matrices = sum(layer.matrices for layer in self.layers)
+        for kind, numbers, most in (
+            ("weights", self.weights, MOST_WEIGHTS),
+            ("entries of resampling matrices", matrices, MOST_MATRICES),
+        ):
+            if numbers > most:
+                raise CheckpointError(
+                    f"the generator would have {numbers:,} {kind}, expected {most:,} at most"
+                )
 
     def _check_chain(self) -> None:
         before: tuple[Any, ...] = (
@@ -267,8 +277,8 @@ class Architecture:
             )
 
     @property
-    def numbers(self) -> int:
-        """Weights, mean latents and entries of resampling matrices: what a generator of this kind takes in memory."""
+    def weights(self) -> int:
+        """Weights and mean latents: what a generator of this kind takes in memory."""
         width = self.z_dim
         mapping = self.c_dim * self.w_dim if self.mapping == "pretrained" else self.w_dim
         if self.mapping == "pretrained":
@@ -278,7 +288,7 @@ class Architecture:
             mapping += self.c_dim * self.w_dim
             width += self.w_dim
         mapping += (width + (self.mapping_layers - 1) * self.w_dim) * self.w_dim
-        layers = sum(layer.numbers + layer.in_channels * self.w_dim for layer in self.layers)
+        layers = sum(layer.weights + layer.in_channels * self.w_dim for layer in self.layers)
         return mapping + layers + self.input.channels**2
 
     def to_dict(self) -> dict[str, Any]:

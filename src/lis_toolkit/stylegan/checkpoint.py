@@ -105,10 +105,12 @@ def _assemble(
     """Build a generator around float32 tensors, which stay where they are: in a file's mapping, for instance."""
     with torch.device("meta"):  # no memory, and no random numbers that would be thrown away
         generator = Generator(described, classes, name)
-    generator.load_state_dict(state, assign=True)
-    for (
-        module
-    ) in generator.modules():  # buffers that no file holds are made from those that it does, or are empty
+    try:
+        generator.load_state_dict(state, assign=True)
+    except (MemoryError, RuntimeError) as error:  # the resampling matrices that are made of the filters
+        raise LisError(f"generator {name} can't be built: {error}") from error
+    # Buffers that no file holds are made from those that it does, or are empty.
+    for module in generator.modules():
         for key, value in module.named_buffers(recurse=False):
             if value.is_meta:
                 assert value.numel() == 0, f"{type(module).__name__} does not make {key} when it is loaded"

@@ -15,9 +15,9 @@ from typing import Any
 from lis_toolkit.errors import CheckpointError
 from lis_toolkit.stylegan.inert_machine import Machine
 from lis_toolkit.stylegan.inert_reader import LONG, MOST_NAME
-from lis_toolkit.stylegan.inert_values import LatinBytes, LongText, Name, Record, describe
+from lis_toolkit.stylegan.inert_values import LatinBytes, LongText, Name, Record, describe, short
 
-__all__ = ["LONG", "LatinBytes", "LongText", "Name", "Record", "describe", "read_pickle"]
+__all__ = ["LONG", "LatinBytes", "LongText", "Name", "Record", "describe", "read_pickle", "short"]
 
 MOST_OPERATIONS = 3_000_000  # a snapshot whose discriminator holds two large networks takes 200,000
 MOST_STACK = 250_000  # items, marks included

@@ -14,7 +14,7 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"[:120]
+        return repr(f"{self.module}.{self.name}"[:120])[1:-1]  # no control characters in messages
 
 
 @dataclass(eq=False, slots=True)
@@ -71,7 +71,12 @@ def describe(value: Any) -> str:
         return f"a whole number of {value.bit_length()} bits"
     if isinstance(value, (str, bytes)) and len(value) > 60:
         return f"{value[:60]!r}..."
-    return repr(value)
+    return f"the name {value}" if isinstance(value, Name) else repr(value)[:200]
+
+
+def short(value: Any) -> str:
+    """Give a name from a file as it is, if it is a short and printable text."""
+    return repr(value[:40])[1:-1] if isinstance(value, str) else describe(value)[:40]
 
 
 UNNAMED = Name("", "<the result of an inert record>")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lis_toolkit.errors import CheckpointError
-from lis_toolkit.stylegan.architecture import MOST_LAYERS, Architecture, InputSpec, LayerSpec
+from lis_toolkit.stylegan.architecture import LAYER_NAME, MOST_LAYERS, Architecture, InputSpec, LayerSpec
 from lis_toolkit.stylegan.generator import Generator
 from lis_toolkit.stylegan.inert_pickle import Record, describe
 from lis_toolkit.stylegan.published_modules import PERSISTENT, Module
@@ -121,9 +121,11 @@ def _architecture(file: CheckpointFile, root: Module) -> Architecture:
         raise CheckpointError(
             f"{root.where}: {synthesis.path}: layer_names is {describe(names)}, expected a list of 1 to {MOST_LAYERS}"
         )
-    if not all(isinstance(name, str) and name not in ("input",) for name in names):
+    unknown = [name for name in names if not isinstance(name, str) or not LAYER_NAME.fullmatch(name)]
+    if unknown:
         raise CheckpointError(
-            f"{root.where}: {synthesis.path}: layer_names holds {describe(names[0])}, expected texts"
+            f"{root.where}: {synthesis.path}: layer_names holds {describe(unknown[0])}, expected "
+            "L{index}_{size}_{channels}"
         )
     z_dim, c_dim, w_dim = (
         (mapping if name in mapping.state else root).whole(name) for name in ("z_dim", "c_dim", "w_dim")
@@ -177,14 +179,10 @@ def _layer(file: CheckpointFile, module: Module, name: str, last: str) -> LayerS
             f"{module.where}: {module.path} has rates {rates} and factors {up} and {down}, expected positive numbers"
         )
     filters = [
-        None if module.weight(key) is None else file.tensor(module.weight(key), f"{module.path}.{key}")
+        () if module.weight(key) is None else file.shape(module.weight(key), f"{module.path}.{key}")
         for key in ("up_filter", "down_filter")
     ]
-    taps = [
-        (f.shape[0], factor)
-        for f, factor in zip(filters, (up, down), strict=True)
-        if f is not None and f.ndim
-    ]
+    taps = [(shape[0], factor) for shape, factor in zip(filters, (up, down), strict=True) if shape]
     filter_size = taps[0][0] // taps[0][1] if taps else 6
     upsampling = rates[0] * up // max(rates)
     is_torgb = module.flag("is_torgb")
@@ -211,7 +209,7 @@ def _layer(file: CheckpointFile, module: Module, name: str, last: str) -> LayerS
         use_radial_filters=(
             module.flag("use_radial_filters")
             if "use_radial_filters" in module.state
-            else filters[1] is not None and filters[1].ndim == 2
+            else len(filters[1]) == 2
         ),
         conv_clamp=None if clamp is None else module.real("conv_clamp"),
     )

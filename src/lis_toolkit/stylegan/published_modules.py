@@ -8,7 +8,7 @@ from typing import Any
 
 from lis_toolkit.errors import CheckpointError
 from lis_toolkit.stylegan import inert_numbers
-from lis_toolkit.stylegan.inert_pickle import Record, describe
+from lis_toolkit.stylegan.inert_pickle import Record, describe, short
 
 PERSISTENT = "_reconstruct_persistent_obj"  # of torch_utils.persistence; forks move the module
 _CONTENTS = ("_parameters", "_buffers", "_modules")
@@ -31,9 +31,9 @@ class Module:
         if isinstance(value, Record) and value.name.name == PERSISTENT:
             meta = value.args[0] if value.args else None
             if isinstance(meta, dict) and isinstance(meta.get("class_name"), str):
-                state, self.kind = meta.get("state"), meta["class_name"][:80]
+                state, self.kind = meta.get("state"), short(meta["class_name"])
         elif isinstance(value, Record):
-            state, self.kind = value.state, value.name.name[:80]
+            state, self.kind = value.state, short(value.name.name)
         if not isinstance(state, dict):
             raise CheckpointError(f"{where}: {path} is {describe(value)}, expected the record of a module")
         self.state: dict[Any, Any] = state
@@ -55,7 +55,7 @@ class Module:
 
     def contents(self) -> str:
         """Say which modules are there."""
-        names = [str(name)[:40] for name in self.state["_modules"]]
+        names = [short(name) for name in self.state["_modules"]]
         return f"it is a {self.kind} with {', '.join(names[:8]) or 'no modules'}{', ...' if len(names) > 8 else ''}"
 
     def weight(self, name: str) -> Any:
@@ -76,10 +76,11 @@ class Module:
     def only(self, weights: Iterable[str], modules: Iterable[str]) -> None:
         """Refuse weights that nobody would use: the picture would be another one."""
         stored = {**self.state["_parameters"], **self.state["_buffers"]}
-        surplus = [str(name)[:40] for name in stored if stored[name] is not None and name not in set(weights)]
+        weights, modules = set(weights), set(modules)
+        surplus = [short(name) for name in stored if stored[name] is not None and name not in weights]
         for name, value in self.state["_modules"].items():
-            if name not in set(modules) and holds_weights(value):
-                surplus.append(str(name)[:40])
+            if name not in modules and holds_weights(value):
+                surplus.append(short(name))
         if surplus:
             raise CheckpointError(
                 f"{self.where}: {self.path} ({self.kind}) also holds {', '.join(surplus[:8])}, which no generator of "

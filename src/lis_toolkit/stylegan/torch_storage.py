@@ -25,6 +25,7 @@ from lis_toolkit.stylegan.stored_zip import stored_entries
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the legacy layout
 LEGACY_PROTOCOL = 1001
 MOST_DIMENSIONS = 8
+MOST_COPIES = 4  # times the file's size: more comes from tensors that share a storage only
 
 STORAGES = {  # under "torch" in all files we know of; newer ones may say "torch.storage"
     "FloatStorage": torch.float32,
@@ -37,6 +38,8 @@ STORAGES = {  # under "torch" in all files we know of; newer ones may say "torch
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
 }
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORAGES.values()}
@@ -86,6 +89,7 @@ class CheckpointFile:
         self.where = str(path)
         data = map_file(path)
         self._raw: dict[str, memoryview] = {}
+        self._left = MOST_COPIES * len(data) + 2**20  # bytes that may still be copied
         if data[:4] == b"PK\x03\x04":
             self.value, self._raw = _read_saved(data, self.where)
             return
@@ -110,11 +114,8 @@ class CheckpointFile:
         ------
         CheckpointError : no tensor, another shape, whole numbers, or sizes that its storage can't fill.
         """
-        rebuilt = _unwrap(value)
-        least = _REBUILD.get(rebuilt.name) if rebuilt else None
-        if rebuilt is None or least is None or len(rebuilt.args) < least:
-            raise CheckpointError(f"{self.where}: {name} is {describe(value)}, expected a tensor")
-        source, offset, size, stride = rebuilt.args[:4]
+        args = self._rebuilt(value, name)
+        source, offset, size, stride = args[:4]
         size, stride = self._sizes(size, f"{name}: size"), self._sizes(stride, f"{name}: stride")
         (offset,) = self._sizes((offset,), f"{name}: offset")
         if shape is not None and size != tuple(shape):
@@ -122,8 +123,8 @@ class CheckpointFile:
         if len(size) != len(stride):
             raise CheckpointError(f"{self.where}: {name} has {len(size)} sizes and {len(stride)} strides")
         storage = self._storage(source, name)
-        if least == 7:  # an untyped storage, and the dtype beside it
-            dtype = DTYPES.get(rebuilt.args[6].name) if isinstance(rebuilt.args[6], Name) else None
+        if len(args) > 6 and isinstance(args[6], Name):  # an untyped storage, and the dtype beside it
+            dtype = DTYPES.get(args[6].name)
             storage = Storage(dtype or torch.uint8, storage.data)
         if not storage.dtype.is_floating_point:
             kind = str(storage.dtype).removeprefix("torch.")
@@ -140,11 +141,29 @@ class CheckpointFile:
         if count == 0:
             return torch.empty(size, dtype=storage.dtype)
         item = storage.dtype.itemsize
+        self._left -= (last + 1 - offset) * item
+        if self._left < 0:
+            raise CheckpointError(
+                f"{self.where}: its tensors up to {name} ask for more than {MOST_COPIES} times what the file holds: "
+                "they share their storages"
+            )
         flat = torch.empty(last + 1 - offset, dtype=storage.dtype)
         flat.view(torch.uint8).numpy()[:] = np.frombuffer(
             storage.data[offset * item : (last + 1) * item], np.uint8
         )
         return flat.as_strided(size, stride).contiguous()
+
+    def shape(self, value: Any, name: str) -> tuple[int, ...]:
+        """Give the shape of a tensor without looking at its numbers."""
+        return self._sizes(self._rebuilt(value, name)[2], f"{name}: size")
+
+    def _rebuilt(self, value: Any, name: str) -> tuple[Any, ...]:
+        """Give what a tensor would be rebuilt from: storage, offset, sizes, strides and more."""
+        rebuilt = _unwrap(value)
+        least = _REBUILD.get(rebuilt.name) if rebuilt else None
+        if rebuilt is None or least is None or len(rebuilt.args) < least:
+            raise CheckpointError(f"{self.where}: {name} is {describe(value)}, expected a tensor")
+        return rebuilt.args
 
     def _sizes(self, values: Any, name: str) -> tuple[int, ...]:
         if not isinstance(values, (tuple, list)) or len(values) > MOST_DIMENSIONS:
