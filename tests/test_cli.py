@@ -58,7 +58,8 @@ def test_models_lists_the_zoo(capsys):
     for heading, cell in (("kind", lambda entry: entry.kind), ("licence", lambda entry: entry.licence)):
         place = lines[0].index(heading)
         assert all(
-            line[place:].startswith(cell(entry)) for line, entry in zip(lines[1:end], zoo.entries(), strict=True)
+            line[place:].startswith(cell(entry))
+            for line, entry in zip(lines[1:end], zoo.entries(), strict=True)
         )
 
 

@@ -19,7 +19,9 @@ def classifier():
 def folder(tmp_path):
     """8 photographs of 3 classes, written as PNG, class by class."""
     photographs = lis.load_fashion("sample")
-    chosen = [i for i in range(40) if photographs.classes[photographs.labels[i]] in ("Trouser", "Coat", "Bag")]
+    chosen = [
+        i for i in range(40) if photographs.classes[photographs.labels[i]] in ("Trouser", "Coat", "Bag")
+    ]
     for i in chosen[:8]:
         target = tmp_path / photographs.classes[photographs.labels[i]] / f"{i:02}.png"
         target.parent.mkdir(exist_ok=True)
@@ -51,12 +53,14 @@ def test_so_many_of_each_class(folder, classifier):
 
 def test_other_sizes_and_colours_are_brought_to_the_classifier(tmp_path):
     model = lis.load_classifier("resnet18", weights=None, classes=["a", "b"] + [f"c{i}" for i in range(998)])
-    x = torch.rand(1, 300, 400, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(1, 300, 450, generator=torch.Generator().manual_seed(0))
     (tmp_path / "b").mkdir()
     lis.save_png(x, tmp_path / "b" / "grey.png")
     own = lis.load_photographs(tmp_path, model)
     assert own.images.shape == (1, 3, 224, 224) and own.labels.tolist() == [1]
-    expected = functional.center_crop(functional.resize((x * 255).round() / 255, [224], antialias=True), [224, 224])
+    expected = functional.center_crop(
+        functional.resize((x * 255).round() / 255, [224], antialias=True), [224, 224]
+    )
     torch.testing.assert_close(own.images[0], expected.expand(3, -1, -1), atol=1e-2, rtol=0)
 
 
@@ -67,7 +71,9 @@ def test_a_file_that_is_no_image_is_left_out_and_said(folder, classifier):
     assert len(own) == 8
 
 
-@pytest.mark.parametrize("change, message", [("unknown", "Coats"), ("flat", "no labels"), ("broken", "none of 1")])
+@pytest.mark.parametrize(
+    "change, message", [("unknown", "Coats"), ("flat", "no labels"), ("broken", "none of 1")]
+)
 def test_what_can_not_be_used(tmp_path, classifier, change, message):
     name = {"unknown": "Coats", "flat": ".", "broken": "Coat"}[change]
     (tmp_path / name).mkdir(exist_ok=True)

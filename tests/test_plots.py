@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from lis_toolkit.errors import LisError
+from lis_toolkit.pixel_sheet import PixelSheet
 from lis_toolkit.plots import class_sheet, contact_sheet, cycle_figure, logit_bars, row_sheet, unit_bars
-from lis_toolkit.sheets import PixelSheet, head_weights
+from lis_toolkit.sheets import head_weights
 
 CLASSES = ("T-shirt/top", "Trouser", "Coat")
 

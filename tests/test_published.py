@@ -299,7 +299,10 @@ REFUSED = {
     "clamp as text": (change(LAYER, "conv_clamp", "256"), "conv_clamp is '256'"),
     "names are no list": (change("synthesis", "layer_names", "L0"), "layer_names is 'L0', expected a list"),
     "names are numbers": (change("synthesis", "layer_names", [1, 2]), "layer_names holds 1"),
-    "a name that is none": (change("synthesis", "layer_names", ["\x1b[2J" * 9999]), r"layer_names holds '\\x1b"),
+    "a name that is none": (
+        change("synthesis", "layer_names", ["\x1b[2J" * 9999]),
+        r"layer_names holds '\\x1b",
+    ),
     "a name too many": (change("synthesis", "layer_names", ["L99_32_3"]), "has no module 'L99_32_3'"),
     "output scale": (change("synthesis", "output_scale", "a"), "output_scale is 'a'"),
     "no layers": (lambda g: g.synthesis.__dict__.pop("layer_names"), "names no layers"),
@@ -343,7 +346,9 @@ def test_networks_that_are_not_rebuilt_exactly_are_refused(name: str, tmp_path: 
     path = write(tmp_path / "network.pkl", {"G_ema": generator})
     with pytest.raises(CheckpointError, match=reason) as caught:
         load_generator(path)
-    assert str(path) in str(caught.value) and len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+    assert (
+        str(path) in str(caught.value) and len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+    )
 
 
 def test_modules_without_weights_do_not_matter(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from .image_sources import ImageSource, open_images
 from .images import convert_range, from_pil, montage, save_png, to_pil
 from .link import Link, fit_link
 from .link_report import LinkReport, report_link
+from .models_table import describe_models
 from .own_photographs import load_photographs
 from .pairs import Pairs, collect_pairs
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
-from .models_table import describe_models
 from .stylegan import (
     Architecture,
     Generator,

@@ -1,4 +1,4 @@
-"""The command `lis`: demo, models, download, fit, convert, features. One clear message and exit code 2 for what a user can put right."""
+"""The command `lis`. One clear message and exit code 2 for what a user can put right."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ def _prepare(classifier: Classifier, images: ImageSource, i: int, resize: bool) 
         reason = f"{width} x {height} pixels, too elongated to resize (more than {MOST_ELONGATED} : 1)"
         return _Prepared(None, label, width, height, reason, note)
     if classifier.size is not None and not fits:
-        x = _fit(x, classifier.size)
+        x = fit_size(x, classifier.size)
     try:
         device, dtype = classifier.device, classifier.dtype
         inputs = classifier.preprocess(x.to(device, dtype))
@@ -274,8 +274,8 @@ def _prepare(classifier: Classifier, images: ImageSource, i: int, resize: bool) 
     return _Prepared(inputs, label, width, height, "", note)
 
 
-def _fit(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring the shorter side of [1, C, H, W] to a size, antialiased, and cut out the centre."""
+def fit_size(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring images [N, C, H, W] to (height, width): resized, antialiased, until both fit, and the centre cut out."""
     height, width = x.shape[2:]
     scale = max(size[0] / height, size[1] / width)
     shape = [max(size[0], round(height * scale)), max(size[1], round(width * scale))]

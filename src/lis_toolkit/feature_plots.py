@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .errors import LisError
+from .pixel_sheet import FAINT, GOOD, INK, PALETTE, figure_class
 from .plots import quiet
-from .sheets import FAINT, GOOD, INK, PALETTE, figure_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from torch import Tensor
 from .errors import LisError
 from .link import Link
 from .link_fit import row_marks
-from .sheets import BAD, FAINT, GOOD, figure_class
+from .pixel_sheet import BAD, FAINT, GOOD, figure_class
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -51,7 +51,8 @@ def load_photographs(
     >>> print(report_link(link, generator, classifier, held_out, photographs))
     """
     images = open_images(source, labels)
-    if images.labels is None or any(label is None for label in images.labels):
+    known = [label for label in images.labels or () if label is not None]
+    if len(known) < len(images):
         raise LisError(
             "the images have no labels: put them into sub-folders named after classes, or pass labels=."
         )
@@ -59,11 +60,11 @@ def load_photographs(
         raise LisError(f"{classifier.name} is an encoder and knows no classes; extract_to_folder needs none.")
     most = len(images) if per_class is None else whole_number(per_class, "per_class", 1)
     owner = f"classifier {classifier.name!r}"
-    index = {label: class_index(label, classifier.classes, owner) for label in dict.fromkeys(images.labels)}
+    index = {label: class_index(label, classifier.classes, owner) for label in dict.fromkeys(known)}
     size = classifier.size or classifier.input_size
     taken: Counter[int] = Counter()
     pictures, numbers, skipped = [], [], []
-    for i, label in enumerate(images.labels):
+    for i, label in enumerate(known):
         if taken[index[label]] >= most:
             continue
         try:

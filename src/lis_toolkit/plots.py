@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .errors import LisError
-from .sheets import BAD, FAINT, GOOD, class_sheet, contact_sheet, cycle_figure, figure_class, row_sheet
+from .pixel_sheet import BAD, FAINT, GOOD, figure_class
+from .sheets import class_sheet, contact_sheet, cycle_figure, row_sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
