@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lis_toolkit.errors import CheckpointError, LisError
-from lis_toolkit.files import load_tensors, save_tensors
+from lis_toolkit.files import METADATA_KEY, load_tensors, save_tensors
 from lis_toolkit.stylegan import (
     Generator,
     GeneratorConfig,
@@ -616,7 +616,9 @@ def test_files_that_are_no_generator(tmp_path):
 
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     (tmp_path / "text.safetensors").write_text("not tensors")
-    for name in ("foreign", "text"):
+    deep = {METADATA_KEY: "[" * 10**6}
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "deep.safetensors", metadata=deep)
+    for name in ("foreign", "text", "deep"):
         with pytest.raises(CheckpointError, match=name):
             load_generator(tmp_path / f"{name}.safetensors")
     with pytest.raises(LisError, match="missing"):
