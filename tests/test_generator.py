@@ -274,6 +274,14 @@ def test_every_layer_takes_a_latent_of_its_own(generator):
         assert (generator.render(changed) - before).abs().max() > 1e-4, i
 
 
+def test_seeds_are_those_of_the_published_tools(generator):
+    wanted = [np.random.RandomState(seed).randn(1, generator.z_dim) for seed in (3, 0, 85)]
+    np.testing.assert_allclose(generator.z_of_seeds([3, 0, 85]), np.concatenate(wanted), rtol=1e-6)
+    for seeds in ([], [-1], [1.5]):
+        with pytest.raises(LisError):
+            generator.z_of_seeds(seeds)
+
+
 def test_forward_mode_products_agree_with_differences_and_with_gradients(generator):
     w = generator.map(generator.sample_z(2, 1), 1).double()
     g = copy.deepcopy(generator).double()

@@ -106,6 +106,13 @@ class Generator(nn.Module):
         n, seed = whole_number(n, "n", 1), whole_number(seed, "seed", 0, 2**32 - 1)
         return torch.from_numpy(np.random.RandomState(seed).randn(n, self.z_dim)).float()
 
+    def z_of_seeds(self, seeds: Iterable[int]) -> Tensor:
+        """Draw one input for each seed, [n, Z]: the pictures that the published tools call seed 0, seed 1, ..."""
+        rows = [self.sample_z(1, seed) for seed in seeds]
+        if not rows:
+            raise LisError("there are no seeds: give at least one")
+        return torch.cat(rows)
+
     def map(
         self,
         z: Tensor,
