@@ -274,7 +274,7 @@ def test_every_layer_takes_a_latent_of_its_own(generator):
         assert (generator.render(changed) - before).abs().max() > 1e-4, i
 
 
-def test_seeds_are_those_of_the_published_tools(generator):
+def test_one_seed_a_picture_as_the_published_tools_count(generator):
     wanted = [np.random.RandomState(seed).randn(1, generator.z_dim) for seed in (3, 0, 85)]
     np.testing.assert_allclose(generator.z_of_seeds([3, 0, 85]), np.concatenate(wanted), rtol=1e-6)
     for seeds in ([], [-1], [1.5]):
