@@ -126,8 +126,8 @@ def calls(mark: str) -> dict[str, tuple[bytes, str]]:
             f"Path.write_text>, {top}",
         ),
         "runpy": (pickle.dumps(Call(runpy.run_path, mark), 4), f"inert runpy.run_path>, {top}"),
-        "getattr chain": (chain, f"result of an inert record>>, {top}"),
-        "import and attrgetter": (attrgetter, f"result of an inert record>>, {top}"),
+        "getattr chain": (chain, f"inert result of an inert record>, {top}"),
+        "import and attrgetter": (attrgetter, f"inert result of an inert record>, {top}"),
         "reduce": (
             pickle.dumps(Call(functools.reduce, operator.call, [os.system, touch]), 4) if hasattr(operator, "call")
             else pickle.dumps(system, 4),
@@ -145,7 +145,7 @@ def calls(mark: str) -> dict[str, tuple[bytes, str]]:
         "protocol 0": (pickle.dumps(system, 0), f"posix.system>, {top}"),
         "set state": (
             b"\x80\x02cfunctools\npartial\n(cbuiltins\nprint\nt\x81(cos\nsystem\n(S'" + text + b"'\nt}Ntb)R.",
-            f"result of an inert record>>, {top}",
+            f"inert result of an inert record>, {top}",
         ),
         "in a dictionary's key": (pickle.dumps({Call(os.system, touch): 1}, 4), "no 'G_ema' but <inert posix.system>"),
         "a network": (record, "G_ema is"),

@@ -342,34 +342,46 @@ def test_a_preprocessing_that_fails_on_one_image_skips_it(tmp_path):
     assert store.readable.tolist() == [True, False]
 
 
-def test_images_are_not_held(tmp_path):
-    """Of many images, few are alive at any time, with and without threads."""
-    alive, most, lock = [0], [0], threading.Lock()
+class Alive:
+    """Counts tensors that exist at one time."""
+
+    def __init__(self):
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    def add(self, x):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        weakref.finalize(x, self.drop)
+        return x
+
+    def drop(self):
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_images_are_not_held(tmp_path, workers):
+    """Of many images and network inputs, few are alive at any time, with and without threads."""
+    images, inputs = Alive(), Alive()
 
     class Counted(torch.utils.data.Dataset):
         def __len__(self):
             return 300
 
         def __getitem__(self, i):
-            x = torch.full((3, 8, 8), i / 300)
-            with lock:
-                alive[0] += 1
-                most[0] = max(most[0], alive[0])
-            weakref.finalize(x, lambda: alive.__setitem__(0, alive[0] - 1))
-            return x
+            return images.add(torch.full((3, 8, 8), i / 300))
 
-    for workers in (0, 3):
-        most[0] = 0
-        store = extract_to_folder(
-            fixed_classifier(),
-            Counted(),
-            tmp_path / str(workers),
-            batch_size=8,
-            workers=workers,
-            progress=False,
-        )
-        assert most[0] <= 16 + workers  # the fingerprint's items go as well
-        check(store, fixed_classifier(), [torch.full((3, 8, 8), i / 300) for i in range(300)])
+    class CountedShrink(Shrink):
+        def forward(self, x):
+            return inputs.add(super().forward(x))
+
+    classifier = Classifier(network(), "abcd", preprocess=CountedShrink(), name="any size")
+    inputs.most = inputs.now = 0
+    store = extract_to_folder(classifier, Counted(), tmp_path, batch_size=8, workers=workers, progress=False)
+    assert images.most <= 2 + workers and inputs.most <= 16 + workers + 1
+    check(store, any_size_classifier(), [torch.full((3, 8, 8), i / 300) for i in range(300)])
 
 
 # ---------------------------------------------------------------------------------------------------------- resuming

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -426,3 +427,22 @@ def test_the_text_in_these_files_would_leave_a_mark(tmp_path: Path) -> None:
     there = tmp_path / "there"
     subprocess.run([sys.executable, "-c", usual], check=True, env={**os.environ, official.MARK: str(there)})
     assert re.search("module_src ran", there.read_text())
+
+
+def test_a_record_without_its_attributes(tmp_path: Path) -> None:
+    with official.authors_packages():
+        meta = official.EasyDict(type="class", module_src=official.SOURCE, class_name="Generator", state=[1])
+        record = Reduced(official._reconstruct_persistent_obj, meta)
+        (tmp_path / "network.pkl").write_bytes(pickle.dumps({"G_ema": record}))
+    with pytest.raises(CheckpointError, match=r"G_ema \(Generator\) has a list of 1 as its state"):
+        load_generator(tmp_path / "network.pkl")
+
+
+class Reduced:
+    """Pickled as a call."""
+
+    def __init__(self, function: Any, *args: Any):
+        self.parts = (function, args)
+
+    def __reduce__(self) -> Any:
+        return self.parts

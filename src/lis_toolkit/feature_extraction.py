@@ -325,6 +325,7 @@ def _run(
                 writer.write(*_encode(classifier, images, batch, start))
                 start += len(batch)
                 bar.update(len(batch))
+                batch.clear()  # else it would be there still while the next one is gathered
                 bar.set_postfix(skipped=start - writer.readable, refresh=False)
     finally:
         prepared.close()  # type: ignore[attr-defined]  # threads end before anything else goes on

@@ -12,6 +12,7 @@ from lis_toolkit.errors import CheckpointError
 MAPPINGS = ("unconditional", "pretrained", "linear")  # no class; StyleGAN-XL's class embedding; StyleGAN3's
 LAYER_NAME = re.compile(r"L[0-9]{1,4}_[0-9]{1,5}_[0-9]{1,6}")
 MOST_LAYERS = 2**10
+MOST_WIDTH = 8  # of half a transition band, in sampling rates; the papers stay below 1
 MOST_WEIGHTS = 2**31  # 8 GiB in float32
 MOST_MATRICES = 2**29  # entries of all resampling matrices: 2 GiB; 1024 px take a fifth of it
 
@@ -140,6 +141,12 @@ class LayerSpec:
             _whole(owner, name, getattr(self, name), limits)
         for name in ("in_cutoff", "out_cutoff", "in_half_width", "out_half_width"):
             _positive(owner, name, getattr(self, name))
+        for side in ("in", "out"):
+            width, rate = getattr(self, f"{side}_half_width"), getattr(self, f"{side}_sampling_rate")
+            if width > MOST_WIDTH * rate:
+                raise CheckpointError(
+                    f"{owner}: {side}_half_width is {width:g}, expected {MOST_WIDTH * rate} at most"
+                )
         for name in ("is_torgb", "is_critically_sampled", "use_radial_filters"):
             if not isinstance(getattr(self, name), bool):
                 raise CheckpointError(

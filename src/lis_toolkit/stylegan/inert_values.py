@@ -14,7 +14,7 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return repr(f"{self.module}.{self.name}"[:120])[1:-1]  # no control characters in messages
+        return repr(f"{self.module}.{self.name}".lstrip(".")[:120])[1:-1]  # no control characters in messages
 
 
 @dataclass(eq=False, slots=True)
@@ -79,4 +79,4 @@ def short(value: Any) -> str:
     return repr(value[:40])[1:-1] if isinstance(value, str) else describe(value)[:40]
 
 
-UNNAMED = Name("", "<the result of an inert record>")
+UNNAMED = Name("", "result of an inert record")

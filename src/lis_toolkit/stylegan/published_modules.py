@@ -32,8 +32,12 @@ class Module:
             meta = value.args[0] if value.args else None
             if isinstance(meta, dict) and isinstance(meta.get("class_name"), str):
                 state, self.kind = meta.get("state"), short(meta["class_name"])
-        elif isinstance(value, Record):
+        elif isinstance(value, Record) and value.state is not None:
             state, self.kind = value.state, short(value.name.name)
+        if not isinstance(state, dict) and self.kind != "?":
+            raise CheckpointError(
+                f"{where}: {path} ({self.kind}) has {describe(state)} as its state, expected a dictionary"
+            )
         if not isinstance(state, dict):
             raise CheckpointError(f"{where}: {path} is {describe(value)}, expected the record of a module")
         self.state: dict[Any, Any] = state
