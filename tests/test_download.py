@@ -24,9 +24,9 @@ import pytest
 import torch
 
 from bad_server import CONTENT, BadServer, answer, status
-from lis_toolkit import download, file_lock, http_client
+from lis_toolkit.downloads import download, file_lock, http_client
+from lis_toolkit.downloads.file_lock import locked
 from lis_toolkit.errors import CheckpointError, LisError
-from lis_toolkit.file_lock import locked
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = CONTENT[:500_000] + b"?" + CONTENT[500_001:]
@@ -513,7 +513,7 @@ def test_a_disk_that_fills_up_on_the_way(server, small_disk, monkeypatch):
 
 PROCESS = """
 import sys
-from lis_toolkit.download import fetch
+from lis_toolkit.downloads.download import fetch
 print(fetch(sys.argv[1], sys.argv[2], progress=False, pause=0.01))
 """
 

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lis_toolkit import feature_writer
 from lis_toolkit.classifiers import Classifier
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import CheckpointError, LisError
-from lis_toolkit.feature_extraction import SkippedImages, extract_to_folder, features_command
-from lis_toolkit.feature_store import COLUMNS, FeatureStore
+from lis_toolkit.own_images import writer as feature_writer
+from lis_toolkit.own_images.extraction import SkippedImages, extract_to_folder, features_command
+from lis_toolkit.own_images.store import COLUMNS, FeatureStore
 
 RNG = np.random.default_rng(0)
 OWN = ["images.parquet", "logits.npy", "manifest.json", "r.npy"]
@@ -500,7 +500,7 @@ import os, pathlib, random, shutil, signal, sys, time
 sys.path.insert(0, sys.argv[2])
 import numpy as np, torch, pandas, pyarrow.parquet
 from PIL import Image; Image.init()
-from lis_toolkit import feature_writer
+from lis_toolkit.own_images import writer as feature_writer
 import test_feature_store as t
 torch.set_num_threads(1)
 feature_writer.SECONDS_PER_CHECKPOINT = 0

@@ -11,6 +11,7 @@ from torch import nn
 
 from lis_toolkit import pairs as module
 from lis_toolkit.classifiers import Classifier, build_network
+from lis_toolkit.classifiers.preprocessing import ResizeCrop
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import LisError
 from lis_toolkit.explore import UnitSession
@@ -19,7 +20,6 @@ from lis_toolkit.link import fit_link
 from lis_toolkit.link_report import report_link
 from lis_toolkit.pairs import Pairs, check_models, collect_pairs
 from lis_toolkit.plots import link_report_figure
-from lis_toolkit.preprocessing import ResizeCrop
 from lis_toolkit.units import tune_unit
 from tiny import CLASSES, tiny_classifier, tiny_generator
 

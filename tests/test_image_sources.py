@@ -17,9 +17,9 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import LisError
-from lis_toolkit.image_decoding import UnreadableImage, read_picture, to_channels
-from lis_toolkit.image_listing import list_images
-from lis_toolkit.image_sources import ImageSource, open_images
+from lis_toolkit.own_images.decoding import UnreadableImage, read_picture, to_channels
+from lis_toolkit.own_images.listing import list_images
+from lis_toolkit.own_images.sources import ImageSource, open_images
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 9, 3), dtype=np.uint8)  # [H, W, C]

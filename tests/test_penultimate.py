@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lis_toolkit.classifiers import Classifier, build_network, save_classifier
+from lis_toolkit.classifiers.penultimate import as_rows, capture, find_layer
+from lis_toolkit.classifiers.search import difference
 from lis_toolkit.errors import LisError
 from lis_toolkit.features import extract_features
-from lis_toolkit.penultimate import as_rows, capture, find_layer
-from lis_toolkit.penultimate_search import difference
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 

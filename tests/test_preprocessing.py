@@ -13,10 +13,15 @@ from PIL import Image
 from torch import nn
 
 from lis_toolkit.classifiers import Classifier
+from lis_toolkit.classifiers.preprocessing import (
+    ResizeCrop,
+    check_preprocess,
+    describe_preprocess,
+    probe_images,
+)
 from lis_toolkit.errors import LisError
 from lis_toolkit.features import extract_features, stream_features
 from lis_toolkit.images import from_pil
-from lis_toolkit.preprocessing import ResizeCrop, check_preprocess, describe_preprocess, probe_images
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lis_toolkit import torchvision_models as module
 from lis_toolkit import zoo
 from lis_toolkit.classifiers import Classifier, load_classifier, save_classifier
+from lis_toolkit.classifiers import torchvision_models as module
+from lis_toolkit.classifiers.preprocessing import ResizeCrop
+from lis_toolkit.classifiers.state_dicts import fit_names, read_state
+from lis_toolkit.classifiers.torchvision_models import build
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.features import extract_features
-from lis_toolkit.preprocessing import ResizeCrop
-from lis_toolkit.state_dicts import fit_names, read_state
-from lis_toolkit.torchvision_models import build
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 # name: (penultimate units, side of the inputs: as small as the architecture allows)

@@ -15,16 +15,21 @@ from .classifiers import Classifier, load_classifier, save_classifier
 from .convert import convert_generator
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
 from .errors import CheckpointError, LisError
-from .feature_extraction import SkippedImages, extract_to_folder
-from .feature_store import FeatureStore
 from .features import Features, extract_features, stream_features
 from .files import package_version
-from .image_sources import ImageSource, open_images
 from .images import convert_range, from_pil, montage, save_png, to_pil
 from .link import Link, fit_link
 from .link_report import LinkReport, report_link
 from .models_table import describe_models
-from .own_photographs import load_photographs
+from .own_images import (
+    FeatureStore,
+    ImageSource,
+    SkippedImages,
+    UnreadableImage,
+    extract_to_folder,
+    load_photographs,
+    open_images,
+)
 from .pairs import Pairs, collect_pairs
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
 from .stylegan import (
@@ -58,6 +63,7 @@ __all__ = [
     "Photographs",
     "SkippedImages",
     "UnitWalk",
+    "UnreadableImage",
     "class_agreement",
     "collect_pairs",
     "convert_generator",

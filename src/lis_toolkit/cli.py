@@ -17,8 +17,7 @@ __all__ = ["main"]
 
 # What an interrupted command leaves, where that is not nothing.
 KEPT = {
-    "features": "what is done is kept, and the same command goes on with it",
-    "download": "what has arrived is kept where the server allows to go on with it; give the command again",
+    "download": "what has arrived is kept where the server allows to go on with it; give the command again."
 }
 METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
 
@@ -51,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LisError as error:
         print(f"lis {options.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        kept = KEPT.get(options.command, "nothing was written")
-        print(f"\nlis {options.command}: interrupted; {kept}.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        kept = str(stop) or KEPT.get(options.command, "nothing was written.")
+        print(f"\nlis {options.command}: interrupted; {kept}", file=sys.stderr)
         return 130
     return 0
 
@@ -229,7 +228,7 @@ def run_convert_command(options: argparse.Namespace) -> None:
 
 def run_features_command(options: argparse.Namespace) -> None:
     """Carry out `lis features`."""
-    from .feature_extraction import features_command
+    from .own_images.extraction import features_command
 
     features_command(
         options.images,

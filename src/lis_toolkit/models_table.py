@@ -6,7 +6,7 @@ import itertools
 import re
 import textwrap
 
-from .torchvision_weights import all_weights
+from .downloads.torchvision_weights import all_weights
 from .zoo import entries
 
 

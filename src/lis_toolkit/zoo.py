@@ -10,10 +10,17 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from . import torchvision_weights
-from .download import by_hand, fetch
+from .downloads import torchvision_weights
+from .downloads.download import by_hand, fetch
+from .downloads.file_records import (
+    Record,
+    check_contents,
+    check_record,
+    read_record,
+    record_path,
+    write_record,
+)
 from .errors import CheckpointError, LisError
-from .file_records import Record, check_contents, check_record, read_record, record_path, write_record
 from .files import sha256_file
 from .names import spelling_hint, unique_names
 

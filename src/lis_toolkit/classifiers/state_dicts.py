@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError, LisError
-from .files import load_tensors
+from ..errors import CheckpointError, LisError
+from ..files import load_tensors
 
 # Where training scripts put the weights in what they save.
 WRAPPERS = (

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import CheckpointError, LisError
+from ..files import load_tensors, provenance, save_tensors, sha256_tensors
 from .architectures import ARCHITECTURES, build_network
 from .classifier import Classifier
-from .errors import CheckpointError, LisError
-from .files import load_tensors, provenance, save_tensors, sha256_tensors
 
 FORMAT = "lis-classifier-1"
 _WEIGHTS_ALONE = (

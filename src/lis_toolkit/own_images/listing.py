@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .errors import LisError
+from ..errors import LisError
 
 __all__ = ["EXTENSIONS", "list_images", "printable_path"]
 

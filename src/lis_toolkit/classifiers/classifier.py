@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import names
-from .errors import LisError
-from .files import sha256_tensors
-from .names import whole_number
+from .. import names
+from ..errors import LisError
+from ..files import sha256_tensors
+from ..names import whole_number
 from .penultimate import Split, apply_head, find_layer, penultimate
-from .penultimate_search import find_split, unwrap
 from .preprocessing import (
     Preprocess,
     apply_preprocess,
@@ -23,6 +22,7 @@ from .preprocessing import (
     describe_preprocess,
     probe_images,
 )
+from .search import find_split, unwrap
 
 
 class Classifier(nn.Module):

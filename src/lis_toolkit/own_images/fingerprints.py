@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .image_listing import printable_path
+from .listing import printable_path
 
 __all__ = ["array_bytes", "file_line", "item_bytes", "plain_value", "tensor_bytes"]
 

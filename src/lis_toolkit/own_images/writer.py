@@ -18,8 +18,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import CheckpointError, LisError
-from .feature_store import (
+from ..errors import CheckpointError, LisError
+from ..files import atomic_path, provenance
+from .store import (
     AGAIN,
     ARRAYS,
     COLUMNS,
@@ -31,7 +32,6 @@ from .feature_store import (
     read_journal,
     read_manifest,
 )
-from .files import atomic_path, provenance
 
 try:
     import fcntl

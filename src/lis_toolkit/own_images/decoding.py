@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import LisError
-from .images import RANGES, TOLERANCE, convert_range
-from .names import spelling_hint
+from ..errors import LisError
+from ..images import RANGES, TOLERANCE, convert_range
+from ..names import spelling_hint
 
 __all__ = ["FORMATS", "UnreadableImage", "check_range", "read_picture", "to_channels", "unit_image"]
 

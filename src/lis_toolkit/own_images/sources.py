@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .datasets import Photographs
-from .errors import LisError
+from ..datasets import Photographs
+from ..errors import LisError
+from .decoding import UnreadableImage, check_range, read_picture
 from .fingerprints import array_bytes, file_line, item_bytes, plain_value, tensor_bytes
-from .image_decoding import UnreadableImage, check_range, read_picture
-from .image_listing import list_images, printable_path
+from .listing import list_images, printable_path
 
 __all__ = ["ImageSource", "LoadedImage", "UnreadableImage", "open_images"]
 

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .classifiers import Classifier, load_classifier
-from .errors import LisError
-from .feature_store import FORMAT, JOURNAL, FeatureStore, read_journal
-from .feature_writer import FeatureWriter, clear_folder, manifest_there
-from .files import provenance
-from .image_decoding import to_channels
-from .image_sources import ImageSource, UnreadableImage, open_images
-from .names import whole_number
+from ..classifiers import Classifier, load_classifier
+from ..errors import LisError
+from ..files import provenance
+from ..names import whole_number
+from .decoding import to_channels
+from .sources import ImageSource, UnreadableImage, open_images
+from .store import FORMAT, JOURNAL, FeatureStore, read_journal
+from .writer import FeatureWriter, clear_folder, manifest_there
 
 __all__ = ["SkippedImages", "extract_to_folder", "features_command"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import zoo
+from .. import zoo
+from ..errors import CheckpointError, LisError
+from ..names import unique_names, whole_number
 from .classifier import Classifier
-from .errors import CheckpointError, LisError
-from .names import unique_names, whole_number
 from .preprocessing import Preprocess
 from .state_dicts import fit_names, load_state, read_state
 

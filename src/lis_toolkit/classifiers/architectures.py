@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import names
-from .errors import CheckpointError
+from .. import names
+from ..errors import CheckpointError
 
 
 def _same_conv(

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import LisError
-from .names import spelling_hint
+from ..errors import LisError
+from ..names import spelling_hint
 
 # "resnet50" or "resnet50.IMAGENET1K_V1"; anything else needs no import to be told from a name of torchvision's.
 _NAME = re.compile(r"([a-z][a-z0-9_]*)(?:\.([A-Z][A-Z0-9_]*))?")

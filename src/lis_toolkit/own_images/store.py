@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError, LisError
-from .features import Features
-from .names import class_index
+from ..errors import CheckpointError, LisError
+from ..features import Features
+from ..names import class_index
 
 if TYPE_CHECKING:
     import pandas as pd

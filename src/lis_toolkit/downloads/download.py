@@ -22,10 +22,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from .errors import CheckpointError, LisError
+from ..errors import CheckpointError, LisError
+from ..files import package_version
 from .file_lock import locked
 from .file_records import check_contents
-from .files import package_version
 from .http_client import Broken, Refused, Response, StartAgain, open_url
 
 BLOCK = 1 << 18  # bytes asked of the socket at once

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .errors import LisError
+from ..errors import LisError
 
 Preprocess = Callable[[Tensor], Tensor]
 PROBE_SIZES = ((256, 288), (320, 256))  # of images for a preprocessing that is said to take any size

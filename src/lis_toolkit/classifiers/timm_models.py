@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import zoo
+from .. import zoo
+from ..errors import LisError
+from ..names import spelling_hint, unique_names, whole_number
 from .classifier import Classifier
-from .errors import LisError
-from .names import spelling_hint, unique_names, whole_number
 from .preprocessing import Preprocess, ResizeCrop
 from .state_dicts import fit_names, load_state, read_state
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from .classifiers import Classifier
-from .datasets import Photographs
-from .errors import LisError
-from .feature_extraction import SkippedImages, fit_size
-from .image_decoding import to_channels
-from .image_sources import UnreadableImage, open_images
-from .names import class_index, whole_number
+from ..classifiers import Classifier
+from ..datasets import Photographs
+from ..errors import LisError
+from ..names import class_index, whole_number
+from .decoding import to_channels
+from .extraction import SkippedImages, fit_size
+from .sources import UnreadableImage, open_images
 
 
 def load_photographs(

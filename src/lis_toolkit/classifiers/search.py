@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import LisError
+from ..errors import LisError
 from .penultimate import Split, apply_head, as_rows, capture, find_layer, is_linear, penultimate, untouched
 from .preprocessing import FAILURES
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import names
-from .errors import LisError
+from .. import names
+from ..errors import LisError
 
 
 @dataclass(frozen=True)

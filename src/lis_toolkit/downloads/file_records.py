@@ -11,8 +11,8 @@ import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .errors import CheckpointError, LisError
-from .files import atomic_path, sha256_file
+from ..errors import CheckpointError, LisError
+from ..files import atomic_path, sha256_file
 
 _PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|\?xml|!--|html|head|body|title|meta|script|error)", re.I)
 _POINTER = b"version https://git-lfs.github.com/spec/"

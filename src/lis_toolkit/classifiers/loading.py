@@ -8,32 +8,13 @@ from typing import Any
 
 import torch
 
-from . import zoo
-from .architectures import (
-    ARCHITECTURES,
-    PlainNet,
-    ResidualNet,
-    build_network,
-    complete_config,
-)
+from .. import zoo
+from ..errors import LisError
 from .classifier import Classifier
-from .classifier_files import fold_norms, read_classifier, save_classifier
-from .errors import LisError
 from .preprocessing import Preprocess
+from .saved import read_classifier
 from .timm_models import load_timm
 from .torchvision_models import load_torchvision
-
-__all__ = [
-    "ARCHITECTURES",
-    "Classifier",
-    "PlainNet",
-    "ResidualNet",
-    "build_network",
-    "complete_config",
-    "fold_norms",
-    "load_classifier",
-    "save_classifier",
-]
 
 _OWN_FILE = {"weights": "default", "seed": 0, "classes": None, "preprocess": None, "head": None}
 

@@ -1,0 +1,1 @@
+"""Getting files of others: resumed, verified, recorded, locked; what `zoo` stands on."""
