@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lis_toolkit.classifiers import Classifier
+from lis_toolkit.classifiers import Classifier, load_classifier
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import CheckpointError, LisError
+from lis_toolkit.own_images import extraction
 from lis_toolkit.own_images import writer as feature_writer
 from lis_toolkit.own_images.extraction import SkippedImages, extract_to_folder, features_command
 from lis_toolkit.own_images.store import COLUMNS, FeatureStore
@@ -500,6 +501,7 @@ import os, pathlib, random, shutil, signal, sys, time
 sys.path.insert(0, sys.argv[2])
 import numpy as np, torch, pandas, pyarrow.parquet
 from PIL import Image; Image.init()
+from lis_toolkit.own_images import extraction
 from lis_toolkit.own_images import writer as feature_writer
 import test_feature_store as t
 torch.set_num_threads(1)
@@ -587,6 +589,23 @@ else:
         assert t.content(folder) == whole, trial
     print("kills", kills)
 """
+
+
+def test_an_interrupt_that_hits_a_lock_is_still_an_interrupt(tmp_path, monkeypatch):
+    def unlucky(*arguments):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("cannot release un-acquired lock")  # as threading.Condition does
+
+    monkeypatch.setattr(extraction, "_encode", unlucky)
+    source = torch.rand(4, 1, 32, 32)
+    with pytest.raises(KeyboardInterrupt, match="0 of 4 images.*goes on from there"):
+        extract_to_folder(load_classifier("fashion"), source, tmp_path / "out", progress=False)
+    monkeypatch.undo()
+    assert extract_to_folder(
+        load_classifier("fashion"), source, tmp_path / "out", progress=False
+    ).readable.all()
 
 
 def killed(tmp_path, mode):

@@ -17,15 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_server import CONTENT, BadServer, answer, status
-from lis_toolkit import (
-    download,
-    file_records,
-    load_classifier,
-    load_generator,
-    models_table,
-    torchvision_weights,
-    zoo,
-)
+from lis_toolkit import load_classifier, load_generator, models_table, zoo
+from lis_toolkit.downloads import download, file_records, torchvision_weights
 from lis_toolkit.errors import CheckpointError, LisError
 
 BUNDLED = {

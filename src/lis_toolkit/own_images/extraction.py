@@ -166,7 +166,9 @@ def _fill(
             readable = _run(classifier, images, writer, batch_size, resize, workers, progress)
             if readable:
                 writer.finish(images.names)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as stop:
+            if not _is_interrupt(stop):
+                raise
             writer.checkpoint()
             raise KeyboardInterrupt(
                 f"stopped after {writer.done} of {len(images)} images; the same call goes on from there in {folder}"
@@ -332,6 +334,13 @@ def _run(
         classifier.train(training)
     writer.checkpoint()
     return writer.readable
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the root: between two steps of a lock Python turns it into a RuntimeError about the lock."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 @torch.no_grad()
