@@ -139,10 +139,15 @@ class SynthesisLayer(nn.Module):
         count = last - first
         fast = self._winograd(x, count)
         size = (count + border,) * 2 if fast is None else fast.whole_tiles((count, count))
-        x = _place(x, styles, None, border - first, size, overwrite)
+        low = border - first  # samples of padding in front of x, and behind it:
+        high = size[0] - low - self.spec.in_size
+        padding = low if fast is None and low == high > 0 else 0  # what the convolution itself can do
+        if padding:
+            low, size = 0, (self.spec.in_size,) * 2
+        x = _place(x, styles, None, low, size, overwrite)
         if fast is None:
             weight, divisor = self._weight(x.dtype)
-            y = F.conv2d(x, weight)
+            y = F.conv2d(x, weight, padding=padding)
             scale = scale if divisor is None else scale / divisor
         else:
             y = FrozenConvolution.apply(x, self.weight, fast)[:, :, :count, :count]  # type: ignore[no-untyped-call]
@@ -225,17 +230,14 @@ def _place(
     """Scale x [N, C, H, W], add the bias, and pad with zeros or crop: `low` samples in front, up to `size`."""
     scale = scale.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if not overwrite:
-        x = x * scale if bias is None else torch.addcmul(bias, x, scale)
-        high, wide = (total - low - side for total, side in zip(size, x.shape[2:], strict=True))
-        return F.pad(x, [low, wide, low, high])
-    out = x.new_zeros(len(x), *size, x.shape[1]).permute(0, 3, 1, 2)
-    x = x[:, :, max(-low, 0) :, max(-low, 0) :]
-    low = max(low, 0)
-    x = x[:, :, : size[0] - low, : size[1] - low]
-    place = out[:, :, low : low + x.shape[2], low : low + x.shape[3]]
-    if bias is None:
-        torch.mul(x, scale, out=place)
-    else:
-        torch.addcmul(bias, x, scale, out=place)
-    return out
+    high, wide = (total - low - side for total, side in zip(size, x.shape[2:], strict=True))
+    skip = max(-low, 0)
+    x = x[:, :, skip : x.shape[2] + min(high, 0), skip : x.shape[3] + min(wide, 0)]
+    low, high, wide = max(low, 0), max(high, 0), max(wide, 0)
+    if overwrite and max(low, high, wide) > 0:
+        out = x.new_zeros(len(x), *size, x.shape[1]).permute(0, 3, 1, 2)
+        place = out[:, :, low : low + x.shape[2], low : low + x.shape[3]]
+        torch.mul(x, scale, out=place) if bias is None else torch.addcmul(bias, x, scale, out=place)
+        return out
+    x = x * scale if bias is None else torch.addcmul(bias, x, scale)
+    return F.pad(x, [low, wide, low, high]) if max(low, high, wide) > 0 else x
