@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lis_toolkit.errors import LisError
 from lis_toolkit.stylegan import generator as generator_module
 from lis_toolkit.stylegan import layer as layer_module
+from lis_toolkit.stylegan import load_generator
 from lis_toolkit.stylegan.layer import SynthesisLayer
 from lis_toolkit.stylegan.nonlinearity import MatrixNonlinearity, PolyphaseNonlinearity
 from lis_toolkit.stylegan.winograd import FrozenConvolution, WinogradWeight, transforms
@@ -187,6 +188,15 @@ def test_precisions_against_the_literal_network(always_winograd, precision, boun
     error = (got - wanted).abs().mean() * 255
     assert error < bound
     assert (error > 1e-3) == (precision != "float32")
+
+
+def test_precision_of_a_loaded_generator():
+    assert load_generator("fashion").precision == "float32"
+    generator = load_generator("fashion", precision="bfloat16")
+    w = generator.map(generator.sample_z(2, 0), 1)
+    assert torch.equal(generator.render(w), generator.render(w, precision="bfloat16"))
+    with pytest.raises(LisError, match="bfloat16"):
+        load_generator("fashion", precision="half")
 
 
 def test_half_precision_survives_large_weights():

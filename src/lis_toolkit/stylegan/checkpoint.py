@@ -54,6 +54,7 @@ def load_generator(
     *,
     classes: Sequence[str] | str | None = None,
     network: str = "G_ema",
+    precision: str = "float32",
     progress: bool = True,
 ) -> Generator:
     """Load a generator by its registered name or from a file, ready to render (evaluation mode).
@@ -66,11 +67,12 @@ def load_generator(
     classes : names of the classes, or the name of a data set ("imagenet", "cifar10"). Without it they are those of the
         registered model or of the file, or "class 0" and so on.
     network : which network of a pickle: "G_ema", the averaged one that is published, or "G".
+    precision : of the feature maps when it renders, "float32", "bfloat16" or "float16"; can be set later, too.
     progress : show a bar when the model is downloaded.
 
     Raises
     ------
-    LisError : the name or the device is not known, or there are more or fewer classes than names.
+    LisError : the name, the device or the precision is not known, or there are more or fewer classes than names.
     CheckpointError : the file is damaged, holds something else, or its weights do not fit what it describes.
 
     Examples
@@ -90,6 +92,7 @@ def load_generator(
     if names is None and stored and len(stored) != described.c_dim:
         raise CheckpointError(f"{path} has {len(stored)} class names for {described.c_dim} classes")
     generator = _assemble(described, state, names or stored or None, str(name_or_path))
+    generator.precision = precision
     try:
         return generator.to(device or "cpu")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -105,16 +108,7 @@ def _assemble(
     """Build a generator around float32 tensors, which stay where they are: in a file's mapping, for instance."""
     with torch.device("meta"):  # no memory, and no random numbers that would be thrown away
         generator = Generator(described, classes, name)
-    try:
-        generator.load_state_dict(state, assign=True)
-    except (MemoryError, RuntimeError) as error:  # the resampling matrices that are made of the filters
-        raise LisError(f"generator {name} can't be built: {error}") from error
-    # Buffers that no file holds are made from those that it does, or are empty.
-    for module in generator.modules():
-        for key, value in module.named_buffers(recurse=False):
-            if value.is_meta:
-                assert value.numel() == 0, f"{type(module).__name__} does not make {key} when it is loaded"
-                setattr(module, key, torch.empty_like(value, device="cpu"))
+    generator.load_state_dict(state, assign=True)
     return generator.eval().requires_grad_(False)
 
 
