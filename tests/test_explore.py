@@ -212,11 +212,34 @@ def test_figures_of_units(models):
     assert sorted(shown.sum(0).tolist()) == pytest.approx(sorted(means.sum(0).tolist()))
     assert (np.diff(shown.argmax(0)) >= 0).all(), "units stand by the class where they are strongest"
     assert len(mean_scatter(means, means).axes) == 1
+
+    # Classes without images have no means: they are left out of both maps, and of the dots.
+    names, some = [f"c{k}" for k in range(100)], torch.full((100, 6), torch.nan)
+    some[[3, 7, 90]] = torch.rand(3, 6) + torch.tensor([1.0, 2.0, 4.0])[:, None]
+    weights = torch.randn(100, 6)
+    for values in (some, weights):
+        axes = class_unit_map(values, names, "x", owners=some).axes[0]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["c3", "c7", "c90"]
+        drawn = {tuple(column) for column in axes.images[0].get_array().T.tolist()}
+        assert drawn == {tuple(column) for column in values[[3, 7, 90]].T.tolist()}
+        assert "3 of 100 classes" in axes.get_xlabel()
+    line, dots = mean_scatter(some, some + 0.5).axes[0].lines
+    assert len(dots.get_xdata()) == 18
+    assert list(line.get_xdata()) == pytest.approx([some[3].min().item(), some[90].max().item() + 0.5])
+    # Of many classes the ones with most units.
+    many = torch.zeros(100, 60)
+    many[torch.arange(60) // 2, torch.arange(60)] = 1.0
+    axes = class_unit_map(many, names, "x", most=30).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names[:30]
     wrong = (
         lambda: activation_histograms({}, [0]),
         lambda: activation_histograms({"a": pairs.r}, [999]),
         lambda: class_unit_map(means, CLASSES[:2], "mean"),
+        lambda: class_unit_map(means, CLASSES, "mean", owners=means.argmax(0)),
+        lambda: class_unit_map(means * torch.nan, CLASSES, "mean"),
+        lambda: class_unit_map(means * torch.inf, CLASSES, "mean"),
         lambda: mean_scatter(means, means[:2]),
+        lambda: mean_scatter(means, means * torch.nan),
     )
     for call in wrong:
         with pytest.raises(LisError):

@@ -172,12 +172,27 @@ def test_cycle_figure_marks_what_kept_its_class():
     assert frames[0] == frames[2] != frames[1]
     assert texts(figure).count("Trouser") == 2  # true classes; seen classes carry a percentage
     assert contains(pixels(figure), x[0, 0].numpy(), 12)
+    # Larger re-renders than photographs, as of a 256 px generator for a 224 px classifier: nothing is covered.
+    large = torch.rand(3, 1, 120, 112)
+    figure = cycle_figure(x, large, logits, again, CLASSES)
+    for picture in large:
+        assert contains(pixels(figure), picture[0].numpy(), 1)
+    low = max(text.get_position()[1] for text in figure.axes[0].texts)
+    frame = figure.axes[0].patches[0]
+    assert low > frame.get_y() + frame.get_height()
 
 
 def test_bars_show_the_values_they_are_given():
     figure = logit_bars(torch.tensor([1.0, -2.0, 3.0]), CLASSES, before=torch.zeros(3))
     assert [bar.get_width() for bar in figure.axes[0].patches] == [1.0, -2.0, 3.0]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(CLASSES)
+    # Of many classes the highest, now or before, in their own order.
+    now, before = torch.arange(1000.0), torch.zeros(1000)
+    before[4] = 2000.0
+    axes = logit_bars(now, [f"c{k}" for k in range(1000)], before, count=3).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["c4", "c998", "c999"]
+    assert [bar.get_width() for bar in axes.patches] == [4.0, 998.0, 999.0]
+    assert axes.lines[0].get_xdata().tolist() == [2000.0, 0.0, 0.0] and "3 of 1000" in axes.get_xlabel()
     before, after = torch.zeros(5), torch.tensor([0.1, -3.0, 0.2, 2.0, 0.0])
     figure = unit_bars(before, after, count=3, highlight=3)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["unit 1", "unit 3", "unit 2"]

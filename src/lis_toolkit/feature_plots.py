@@ -72,36 +72,52 @@ def activation_histograms(sets: Mapping[str, Tensor], units: Sequence[int], bins
 
 
 def class_unit_map(
-    values: Tensor, classes: Sequence[str], label: str, owners: Tensor | None = None
+    values: Tensor, classes: Sequence[str], label: str, owners: Tensor | None = None, most: int = 40
 ) -> Figure:
     """Draw values of every class and unit [K, R] as a map; units stand by the class where they are highest.
+
+    Classes without values (NaN, such as the means of classes without images) are left out. Of more than `most`
+    classes those are drawn in which most units are highest.
 
     Parameters
     ----------
     values : [K, R], such as class means or head weights; colours diverge from white if some are negative.
     label : what the colours mean.
-    owners : [R], the class that each unit is put with; default: where `values` is highest. Give the same to two maps
-        to compare them.
+    owners : [K, R], other values that say with which class a unit stands and which classes are drawn; default:
+        `values`. Give the same to two maps to compare them.
+    most : number of classes.
 
     Raises
     ------
-    LisError : values that do not fit the classes, or not finite.
+    LisError : values or owners that do not fit the classes, infinite ones, or no class that has any.
 
     Examples
     --------
     >>> class_unit_map(class_means(r, labels, 10), classes, "mean activation")
     """
     values = values.detach().cpu().float()
-    if values.ndim != 2 or len(values) != len(classes) or not bool(torch.isfinite(values).all()):
-        raise LisError(f"values has shape {list(values.shape)}; finite [{len(classes)}, R] were expected.")
-    owners = values.argmax(0) if owners is None else owners
+    ranks = values if owners is None else owners.detach().cpu().float()
+    for name, matrix in (("values", values), ("owners", ranks)):
+        if matrix.ndim != 2 or len(matrix) != len(classes) or matrix.shape != values.shape:
+            wanted = f"[{len(classes)}, {values.shape[-1] if matrix is ranks else 'R'}]"
+            raise LisError(f"{name} has shape {list(matrix.shape)}; {wanted} was expected.")
+    shown = (~(values.isnan() | ranks.isnan()).any(1)).nonzero()[:, 0]  # classes
+    if len(shown) == 0 or most < 1 or bool((values[shown].isinf() | ranks[shown].isinf()).any()):
+        raise LisError(
+            f"{len(shown)} of {len(classes)} classes have values; finite ones of some were expected."
+        )
+    if len(shown) > most:
+        units = ranks[shown].argmax(0).bincount(minlength=len(shown))
+        shown = shown[units.argsort(descending=True, stable=True)[:most].sort().values]
+    values, ranks = values[shown], ranks[shown]
+    owners = ranks.argmax(0)  # [R]
     highest = values.gather(0, owners[None])[0]  # [R]
     by_value = highest.argsort(descending=True, stable=True)
     order = by_value[owners[by_value].argsort(stable=True)]  # by class, and within it the highest first
     limit = float(values.abs().quantile(0.99)) or 1.0
     signed = bool((values < 0).any())
     figure = figure_class()(
-        figsize=(9.5, 0.9 + 0.24 * len(classes)), dpi=100, facecolor="white", layout="constrained"
+        figsize=(9.5, 0.9 + 0.24 * len(shown)), dpi=100, facecolor="white", layout="constrained"
     )
     axes = figure.add_subplot()
     image = axes.imshow(
@@ -112,9 +128,10 @@ def class_unit_map(
         vmin=-limit if signed else 0,
         vmax=limit,
     )
-    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    axes.set_yticks(range(len(shown)), [classes[k] for k in shown.tolist()], fontsize=8, parse_math=False)
     axes.set_xticks([])
-    axes.set_xlabel(f"{values.shape[1]} units, grouped by class", fontsize=8)
+    some = "" if len(shown) == len(classes) else f"; {len(shown)} of {len(classes)} classes"
+    axes.set_xlabel(f"{values.shape[1]} units, grouped by class{some}", fontsize=8)
     bar = figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -126,11 +143,11 @@ def mean_scatter(real: Tensor, generated: Tensor, label: str = "mean activation"
 
     Parameters
     ----------
-    real, generated : [R] or [K, R], the same shape.
+    real, generated : [R] or [K, R], the same shape. Where one is NaN (a class without images), no dot is drawn.
 
     Raises
     ------
-    LisError : different shapes.
+    LisError : different shapes, or nothing to draw.
 
     Examples
     --------
@@ -140,10 +157,14 @@ def mean_scatter(real: Tensor, generated: Tensor, label: str = "mean activation"
         raise LisError(
             f"real has shape {list(real.shape)}, generated {list(generated.shape)}; the same was expected."
         )
+    real, generated = real.detach().cpu().float(), generated.detach().cpu().float()
+    both = real.isfinite() & generated.isfinite()
+    if not bool(both.any()):
+        raise LisError("no value is finite in both real and generated: have they no class in common?")
     figure = figure_class()(figsize=(4, 4), dpi=100, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
-    x, y = real.detach().cpu().flatten().tolist(), generated.detach().cpu().flatten().tolist()
-    top, bottom = max(*x, *y), min(*x, *y)
+    x, y = real[both].numpy(), generated[both].numpy()
+    bottom, top = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     axes.plot([bottom, top], [bottom, top], color=FAINT, linewidth=0.8)
     axes.plot(x, y, ".", color=GOOD, markersize=3, alpha=0.5)
     axes.set_xlabel(f"{label}, real photographs", fontsize=8)

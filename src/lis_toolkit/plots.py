@@ -28,8 +28,12 @@ __all__ = [
 ]
 
 
-def logit_bars(logits: Tensor, classes: Sequence[str], before: Tensor | None = None) -> Figure:
+def logit_bars(
+    logits: Tensor, classes: Sequence[str], before: Tensor | None = None, count: int = 20
+) -> Figure:
     """Draw the logits of one image as bars, one a class; with `before`, where each stood as a mark.
+
+    Of more than `count` classes those are drawn that have the highest logits, before or now, in their own order.
 
     Parameters
     ----------
@@ -39,6 +43,8 @@ def logit_bars(logits: Tensor, classes: Sequence[str], before: Tensor | None = N
         Names of the K classes.
     before : Tensor [K], optional
         Logits to compare with.
+    count : int
+        The most classes that are drawn.
 
     Returns
     -------
@@ -47,7 +53,7 @@ def logit_bars(logits: Tensor, classes: Sequence[str], before: Tensor | None = N
     Raises
     ------
     LisError
-        Logits that do not fit the class names, or are not finite.
+        Logits that do not fit the class names, or are not finite, or a count below 1.
 
     Examples
     --------
@@ -55,17 +61,24 @@ def logit_bars(logits: Tensor, classes: Sequence[str], before: Tensor | None = N
     """
     now = _vector(logits, "logits", len(classes), "classes")
     then = None if before is None else _vector(before, "before", len(classes), "classes")
-    figure, axes = _axes(4.6, 0.6 + 0.27 * len(classes))
+    if count < 1:
+        raise LisError(f"count is {count}; expected at least 1.")
+    highest = now if then is None else torch.maximum(now, then)
+    shown = highest.argsort(descending=True, stable=True)[:count].sort().values.tolist()
+    figure, axes = _axes(4.6, 0.6 + 0.27 * len(shown))
     top = int(now.argmax())
-    places = list(range(len(classes)))
-    axes.barh(places, now.tolist(), height=0.7, color=[GOOD if k == top else "#b9c6cf" for k in places])
+    places = list(range(len(shown)))
+    axes.barh(places, now[shown].tolist(), height=0.7, color=[GOOD if k == top else "#b9c6cf" for k in shown])
     if then is not None:
-        axes.plot(then.tolist(), places, "|", color=BAD, markersize=11, markeredgewidth=2, label="before")
+        axes.plot(
+            then[shown].tolist(), places, "|", color=BAD, markersize=11, markeredgewidth=2, label="before"
+        )
         axes.legend(frameon=False, fontsize=8, loc="best")
-    axes.set_yticks(places, classes, fontsize=8)
+    axes.set_yticks(places, [classes[k] for k in shown], fontsize=8, parse_math=False)
     axes.invert_yaxis()
     axes.axvline(0, color=FAINT, linewidth=0.8)
-    axes.set_xlabel("logit", fontsize=8)
+    some = "" if len(shown) == len(classes) else f", the highest {len(shown)} of {len(classes)} classes"
+    axes.set_xlabel(f"logit{some}", fontsize=8)
     return figure
 
 

@@ -309,22 +309,28 @@ def cycle_figure(
     scale = picture_scale(photographs)
     tall, wide = (scale * int(n) for n in photographs.shape[-2:])
     scale_again = max(1, tall // int(reconstructions.shape[-2]))
+    tall_again, wide_again = (scale_again * int(n) for n in reconstructions.shape[-2:])
     left, top, gap = 96, 12 + (26 if title else 0), 14
-    cell_w, cell_h = max(wide, 96) + gap, 2 * tall + 62
+    widest = max(
+        wide, wide_again
+    )  # a generator may draw larger or smaller pictures than the classifier takes
+    cell_w, cell_h = max(widest, 96) + gap, tall + tall_again + 62
     sheet = PixelSheet(left + columns * cell_w, top + rows * cell_h)
     if title:
         sheet.write(12, 22, title, 11, weight="bold")
     before, after = softmax(logits), softmax(logits_again)
     for number in range(count):
         row, column = divmod(number, columns)
-        x, y = left + column * cell_w, top + row * cell_h + 20
-        below = y + tall + 22
+        x, y = left + column * cell_w + (widest - wide) // 2, top + row * cell_h + 20
+        x_again, below = left + column * cell_w + (widest - wide_again) // 2, y + tall + 22
         if column == 0:
             sheet.write(left - 12, y + tall / 2, "photograph", 8, ha="right", va="center")
-            sheet.write(left - 12, below + tall / 2, "re-render", 8, ha="right", va="center")
+            sheet.write(left - 12, below + tall_again / 2, "re-render", 8, ha="right", va="center")
         seen, again = int(before[number].argmax()), int(after[number].argmax())
         sheet.place(photographs[number], x, y, scale)
-        sheet.place(reconstructions[number], x, below, scale_again, frame=GOOD if seen == again else BAD)
+        sheet.place(
+            reconstructions[number], x_again, below, scale_again, frame=GOOD if seen == again else BAD
+        )
         if labels is not None:
             sheet.write(x + wide / 2, y - 5, str(classes[int(labels[number])]), 7, ha="center", color=FAINT)
         sheet.write(
@@ -332,7 +338,7 @@ def cycle_figure(
         )
         sheet.write(
             x + wide / 2,
-            below + tall + 14,
+            below + tall_again + 14,
             f"{classes[again]} {float(after[number, again]):.0%}",
             7,
             ha="center",
