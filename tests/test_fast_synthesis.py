@@ -172,6 +172,124 @@ def test_the_choice_of_convolution_ignores_the_batch(monkeypatch):
     assert ("winograd", torch.float32) not in layer._prepared.values
 
 
+def test_weights_written_where_tensors_do_not_count(always_winograd):
+    layer, x, w = frozen_layer(2, in_channels=5, out_channels=3)
+
+    def check():
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x, w), literal_layer(layer, x, w), atol=2e-4, rtol=0)
+
+    check()
+    layer.weight.data[1] *= 3
+    layer.weight.data[2, 0] += 1
+    check()
+    layer.weight.data[:, 4] = 0
+    check()
+    with torch.inference_mode():
+        layer.weight = torch.nn.Parameter(torch.randn_like(layer.weight), requires_grad=False)
+        check()
+        layer.weight.mul_(torch.rand_like(layer.weight))
+        check()
+
+
+def test_prepared_weights_follow_changes_of_type_and_place():
+    layer, x, w = frozen_layer(2)
+    with torch.no_grad():
+        before = layer(x, w)
+        layer.bfloat16().float()  # may lie where the old weight lay
+        assert not layer._prepared.values
+        torch.testing.assert_close(layer(x, w), literal_layer(layer, x, w), atol=2e-4, rtol=0)
+        assert not torch.equal(layer(x, w), before)
+        first = layer._prepared.get(layer, "key", object)
+        assert layer._prepared.get(layer, "key", object) is first
+        layer.weight = torch.nn.Parameter(layer.weight.data, requires_grad=False)  # same place, same values
+        assert layer._prepared.get(layer, "key", object) is not first
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_filters_prepared_in_inference_mode_serve_gradients(always_winograd, seed):
+    layer, x, w = frozen_layer(seed, lrelu_upsampling=2)
+    assert layer.up_filter is not None and layer.down_filter is not None
+    with torch.inference_mode():
+        layer(x, w)
+    layer(x, w.requires_grad_()).sum().backward()
+    assert w.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("first", ["grad of grad", "hessian", "vmap of jvp"])
+def test_a_first_picture_inside_a_transform_leaves_nothing_of_it(always_winograd, first):
+    layer, x, w = frozen_layer(3, in_channels=4)
+
+    def value(w):
+        return layer(x[:1], w[None]).square().mean()
+
+    if first == "hessian":
+        torch.func.hessian(value)(w[0])
+    elif first == "grad of grad":
+        torch.func.grad(lambda w: torch.func.grad(value)(w).sum())(w[0])
+    else:
+        torch.func.vmap(lambda t: torch.func.jvp(value, (w[0],), (t,))[1])(w)
+    torch.testing.assert_close(layer(x, w), literal_layer(layer, x, w), atol=2e-4, rtol=0)
+    wanted = torch.func.jacrev(lambda w: literal_layer(layer, x[:1], w[None]).square().mean())(w[0])
+    for derivative in (torch.func.jacfwd, torch.func.jacrev):
+        torch.testing.assert_close(derivative(value)(w[0]), wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_derivatives_by_the_weight_of_a_frozen_layer(always_winograd):
+    layer, x, w = frozen_layer(3, in_channels=4)
+    layer(x, w)
+    weight, tangent = layer.weight.detach().clone(), torch.randn_like(layer.weight)
+
+    def mine(weight):
+        return torch.func.functional_call(layer, {"weight": weight}, (x, w))
+
+    def theirs(weight):
+        del layer._parameters["weight"]
+        layer.weight = weight
+        result = literal_layer(layer, x, w)
+        del layer.weight
+        layer.weight = torch.nn.Parameter(whole, requires_grad=False)
+        return result
+
+    whole = weight.clone()
+    wanted = torch.func.jvp(theirs, (weight,), (tangent,))[1]
+    bound = {"atol": 1e-4 * float(wanted.abs().max()), "rtol": 0}
+    torch.testing.assert_close(torch.func.jvp(mine, (weight,), (tangent,))[1], wanted, **bound)
+    probe = torch.randn_like(wanted)
+    gradient = torch.func.grad(lambda weight: (mine(weight) * probe).sum())(weight)
+    slope = (wanted * probe).sum()
+    torch.testing.assert_close((gradient * tangent).sum(), slope, atol=1e-2, rtol=1e-3)
+    with torch.autograd.forward_ad.dual_level():
+        dual = mine(torch.autograd.forward_ad.make_dual(weight, tangent))
+        torch.testing.assert_close(torch.autograd.forward_ad.unpack_dual(dual).tangent, wanted, **bound)
+    several = torch.stack([weight, tangent])
+    got = torch.func.vmap(mine)(several)
+    torch.testing.assert_close(got, torch.stack([mine(weight), mine(tangent)]), atol=1e-4, rtol=0)
+
+
+def test_all_tensors_of_several_layers_at_a_time(always_winograd):
+    layers = [frozen_layer(3, in_channels=4)[0] for _ in range(3)]
+    _, x, w = frozen_layer(3, in_channels=4)
+    for layer in layers[1:]:
+        layer.weight.mul_(torch.rand_like(layer.weight))
+    tensors = torch.func.stack_module_state(layers)
+    got = torch.func.vmap(lambda *tensors: torch.func.functional_call(layers[0], tensors, (x, w)))(*tensors)
+    torch.testing.assert_close(got, torch.stack([layer(x, w) for layer in layers]), atol=2e-4, rtol=0)
+
+
+def test_a_value_is_not_lost_when_the_weight_changes_while_it_is_made():
+    layer, _, _ = frozen_layer(0)
+
+    def make():  # as another thread would
+        with torch.no_grad():
+            layer.weight.mul_(2)
+        layer._prepared.get(layer, "other", lambda: 1)
+        return "mine"
+
+    assert layer._prepared.get(layer, "key", make) == "mine"
+    assert set(layer._prepared.values) == {"other"}
+
+
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 

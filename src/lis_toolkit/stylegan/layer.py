@@ -6,14 +6,11 @@ Source: Karras et al. 2021 (arXiv 2106.12423), sections 3 and appendices C and F
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from lis_toolkit.stylegan.geometry import LayerSpec
 from lis_toolkit.stylegan.nonlinearity import (
@@ -22,6 +19,7 @@ from lis_toolkit.stylegan.nonlinearity import (
     PolyphaseNonlinearity,
     Window,
 )
+from lis_toolkit.stylegan.prepared import Prepared, transformed
 from lis_toolkit.stylegan.resample import design_filter
 from lis_toolkit.stylegan.winograd import TILES, FrozenConvolution, WinogradWeight
 
@@ -75,7 +73,7 @@ class SynthesisLayer(nn.Module):
         )
         self.register_buffer("up_filter", up)
         self.register_buffer("down_filter", down)
-        self._prepared = _Prepared()
+        self._prepared = Prepared()
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map x [N, C_in, S, S] and w [N, W] to [N, C_out, T, T]."""
@@ -155,7 +153,7 @@ class SynthesisLayer(nn.Module):
 
     def _weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Give the weight for a definition's convolution, and what its outputs are to be divided by."""
-        if self.weight.requires_grad:
+        if self.weight.requires_grad or dtype == self.weight.dtype != torch.float16:
             return self._cast_weight(dtype)
         return self._prepared.get(self, dtype, lambda: self._cast_weight(dtype))
 
@@ -170,58 +168,28 @@ class SynthesisLayer(nn.Module):
         outputs, inputs, kernel, _ = self.weight.shape
         wide = kernel == 3 and min(outputs, inputs) >= WINOGRAD_CHANNELS
         large = 9 * count**2 * outputs * inputs >= WINOGRAD_PRODUCTS
-        frozen = (
-            not self.weight.requires_grad and x.device.type == "cpu" and not torch.compiler.is_compiling()
-        )
-        if not (wide and large and frozen and x.dtype in TILES):
+        if not (wide and large and x.device.type == "cpu" and x.dtype in TILES):
             return None
+        if self.weight.requires_grad or torch.compiler.is_compiling() or transformed(self.weight):
+            return None  # the transformed weight would not follow
         return self._prepared.get(self, ("winograd", x.dtype), lambda: WinogradWeight(self.weight, x.dtype))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self._prepared = Prepared()  # values of another type or place may lie where the old ones lay
+        return super()._apply(*args, **kwargs)
 
     def nonlinearity(self) -> Nonlinearity:
         """Give the filtered nonlinearity for the device that the layer is on."""
         compiled = torch.compiler.is_compiling()  # compilers fuse matrix products with what is around them
         kind = MatrixNonlinearity if compiled or self.weight.device.type != "cpu" else PolyphaseNonlinearity
-        return self._prepared.get(self, kind, lambda: kind(self.spec, self.up_filter, self.down_filter))
-
-
-class _Prepared:
-    """What a layer derives from its weight and filters, made anew when one of them has changed; never copied."""
-
-    def __init__(self) -> None:
-        self.state: tuple[object, ...] = ()
-        self.values: dict[object, Any] = {}
-
-    def get(self, layer: SynthesisLayer, key: object, make: Callable[[], Any]) -> Any:
-        """Give what `make` makes, from memory if nothing has changed since."""
-        if torch.compiler.is_compiling():
-            return make()
-        state = tuple(map(_identity, (layer.weight, layer.up_filter, layer.down_filter)))
-        if state != self.state:
-            self.state, self.values = state, {}
-        if key not in self.values:
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-            ):  # may be used where gradients are followed, too
-                self.values[key] = make()
-        return self.values[key]
-
-    def __reduce__(self) -> tuple[type[_Prepared], tuple[()]]:
-        return _Prepared, ()
-
-
-def _identity(tensor: Tensor | None) -> object:
-    if tensor is None:
-        return None
-    version = 0 if tensor.is_inference() else tensor._version
-    return tensor.data_ptr(), version, tensor.device, tensor.dtype
+        return self._prepared.get(self, kind, lambda: kind(self.spec, self.up_filter, self.down_filter))  # type: ignore[no-any-return]
 
 
 def _followed(*tensors: Tensor) -> bool:
     """Whether derivatives of tensors are followed, backward or forward, or they are batched by torch.func."""
     if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
         return True
-    return any(is_functorch_wrapped_tensor(t) or unpack_dual(t).tangent is not None for t in tensors)
+    return any(map(transformed, tensors))
 
 
 def _place(

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lis_toolkit.stylegan.geometry import LayerSpec
+from lis_toolkit.stylegan.prepared import plainly, transformed
 from lis_toolkit.stylegan.resample import downsampling_matrix, filter_radial, separable, upsampling_matrix
 
 SLOPE = 0.2  # of the leaky ReLU
@@ -99,9 +100,12 @@ class PolyphaseNonlinearity(Nonlinearity):
         self._kernels: dict[tuple[torch.dtype, int], _Kernels] = {}
 
     def _prepare(self, like: Tensor) -> _Kernels:
+        if transformed(self.up_filter) or transformed(self.down_filter):
+            return self._make_kernels(like)
         key = (like.dtype, like.shape[1])
         if key not in self._kernels:
-            self._kernels[key] = self._make_kernels(like)
+            with plainly():
+                self._kernels[key] = self._make_kernels(like)
         return self._kernels[key]
 
     def _make_kernels(self, like: Tensor) -> _Kernels:
