@@ -120,6 +120,33 @@ def test_contact_sheet_says_what_was_set_read_and_seen():
     ]
 
 
+def test_texts_of_a_contact_sheet_do_not_cover_each_other():
+    # As with ImageNet's class names and a generator of small pictures.
+    classifier = LinearHead()
+    classifier.classes = (
+        "American Staffordshire terrier",
+        "soft-coated wheaten terrier",
+        "red-backed sandpiper",
+    )
+    walk = make_walk()
+    walk.values, walk.r = walk.values + 0.0123, walk.r + 0.0345
+    figure = contact_sheet(
+        [walk, walk], classifier, captions=["", "a caption of more letters than usual, by far"]
+    )
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 2 * (3 + 5 * 2) + 1
+    for number, box in enumerate(boxes):
+        assert not box.count_overlaps(boxes[number + 1 :])
+
+
+def test_class_sheet_reduces_large_images():
+    x = torch.rand(2, 3, 256, 224).mean(1, keepdim=True)
+    figure = class_sheet(x, torch.tensor([0, 2]), CLASSES)
+    means = x.reshape(2, 1, 128, 2, 112, 2).mean((3, 5))
+    assert all(contains(pixels(figure), picture[0].numpy(), 1) for picture in means)
+
+
 def test_head_weights_are_the_matrix_of_the_head():
     classifier = LinearHead()
     assert torch.equal(head_weights(classifier), classifier.weight)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["class_sheet", "contact_sheet", "cycle_figure", "row_sheet"]
 
 TILE = 96  # pixels: a picture is enlarged by the whole number that comes closest from below
+MOST_OVERVIEW = 128  # pixels of a picture among many
 
 
 def picture_scale(images: Tensor, tile: int = TILE) -> int:
@@ -101,46 +102,49 @@ def contact_sheet(
         check_walk(walk, sample)
     scale = picture_scale(walks[0].images)
     tall, wide = (scale * int(n) for n in walks[0].images.shape[-2:])
-    left, top, gap = 190, 14 + (26 if title else 0), 14
-    cell_w, cell_h = max(wide, 88) + gap, tall + 52
+    classes = getattr(classifier, "classes", None)
+    headed = classifier is not None and getattr(classifier, "has_head", True)
+    weights = head_weights(classifier) if headed else None
+    notes = [[] if weights is None else vote_lines(weights[:, walk.unit], classes) for walk in walks]
+    if captions is not None:
+        notes = [lines + caption.splitlines() for lines, caption in zip(notes, captions, strict=True)]
+    texts = [_step_texts(walk, sample, classes) for walk in walks]
+    longest = max(len(line) for lines in [[""], *notes] for line in lines)
+    above = max(len(text) for steps in texts for text, _, _ in steps)
+    below = max(len(text) for steps in texts for _, text, _ in steps)
+    left, top, gap = max(190, 24 + round(5.4 * longest)), 14 + (26 if title else 0), 14
+    cell_w, cell_h = max(wide, 88, 5 * above, round(5.4 * below)) + gap, tall + 52
     steps = max(len(walk.values) for walk in walks)
     sheet = PixelSheet(left + steps * cell_w + gap, top + len(walks) * cell_h)
     if title:
         sheet.write(12, 22, title, 11, weight="bold")
-    classes = getattr(classifier, "classes", None)
-    headed = classifier is not None and getattr(classifier, "has_head", True)
-    weights = head_weights(classifier) if headed else None
     for row, walk in enumerate(walks):
         y = top + row * cell_h + 20
         sheet.write(12, y + 10, f"unit {walk.unit}", 10, weight="bold")
-        lines = [] if weights is None else vote_lines(weights[:, walk.unit], classes)
-        lines += [] if captions is None else captions[row].splitlines()
-        for number, line in enumerate(lines):
+        for number, line in enumerate(notes[row]):
             sheet.write(12, y + 30 + 15 * number, line, 7.5, color=FAINT)
-        shown = softmax(walk.logits[sample])  # [S, K]
-        best = shown.argmax(1) if shown.shape[1] else None  # an encoder sees no classes
-        for step in range(len(walk.values)):
+        for step, (values, seen, same) in enumerate(texts[row]):
             x = left + step * cell_w + (cell_w - gap - wide) // 2
             sheet.place(walk.images[sample, step], x, y, scale)
-            reread = float(walk.r[sample, step, walk.unit])
-            sheet.write(
-                x + wide / 2,
-                y - 4,
-                f"set {float(walk.values[step]):.3g}, reads {reread:.3g}",
-                6.5,
-                ha="center",
-            )
-            if best is not None:
-                seen = int(best[step])
-                sheet.write(
-                    x + wide / 2,
-                    y + tall + 13,
-                    f"{classes[seen] if classes else f'class {seen}'} {float(shown[step, seen]):.0%}",
-                    7,
-                    ha="center",
-                    color=INK if seen == best[0] else BAD,
-                )
+            sheet.write(x + wide / 2, y - 4, values, 6.5, ha="center")
+            if seen:
+                sheet.write(x + wide / 2, y + tall + 13, seen, 7, ha="center", color=INK if same else BAD)
     return sheet.figure()
+
+
+def _step_texts(walk: UnitWalk, sample: int, classes: Sequence[str] | None) -> list[tuple[str, str, bool]]:
+    """Say for each step what was set and read, the class seen ("" by an encoder), and whether it is the first's."""
+    shown = softmax(walk.logits[sample])  # [S, K]
+    best = shown.argmax(1).tolist() if shown.shape[1] else None
+    said = []
+    for step, value in enumerate(walk.values.tolist()):
+        values = f"set {value:.3g}, reads {float(walk.r[sample, step, walk.unit]):.3g}"
+        if best is None:
+            said.append((values, "", True))
+            continue
+        name = classes[best[step]] if classes else f"class {best[step]}"
+        said.append((values, f"{name} {float(shown[step, best[step]]):.0%}", best[step] == best[0]))
+    return said
 
 
 def vote_lines(weights: Tensor, classes: Sequence[str] | None) -> list[str]:
@@ -164,6 +168,8 @@ def class_sheet(
     images: Tensor, labels: Tensor, classes: Sequence[str], columns: int = 20, title: str | None = None
 ) -> Figure:
     """Draw the first images of every class that occurs, one row a class with its name at the left.
+
+    Images of more than 128 pixels are shown reduced, by means over blocks of pixels.
 
     Parameters
     ----------
@@ -205,6 +211,8 @@ def class_sheet(
         raise LisError(
             f"labels run from {present[0]} to {present[-1]}, but there are {len(classes)} class names."
         )
+    if (block := -(-max(images.shape[-2:]) // MOST_OVERVIEW)) > 1:
+        images = torch.nn.functional.avg_pool2d(images.float(), block)
     scale = picture_scale(images, 64)
     tall, wide = (scale * int(n) for n in images.shape[-2:])
     widest = max(int((labels == index).sum()) for index in present)
