@@ -97,6 +97,29 @@ def test_the_report_leaves_classes_out_and_says_so(link, generator, encoder, pai
     assert link_report_figure(report).axes
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_reports_and_walks_of_classifiers_of_another_data_type(generator, dtype):
+    classifier = tiny_classifier(generator)
+    judge = tiny_classifier(generator, seed=1).to(dtype)
+    labels = torch.tensor([0, 1, 2] * 2)
+    real = Photographs(
+        generator.render(generator.map(generator.sample_z(6, 3), labels)), labels, generator.classes
+    )
+    r2 = {}
+    for kind in (torch.float32, dtype):
+        classifier = classifier.to(kind)
+        train, held_out = collect_pairs(generator, classifier, per_class=20, psi=0.9, keep="all").split(0.5)
+        link = fit_link(train)
+        report = link.report(generator, classifier, held_out, real, units=2, judge=judge)
+        assert report.cycle.n.tolist()[0] == len(held_out)
+        r2[kind] = report.r2
+        assert (
+            tune_unit(generator, classifier, link, held_out.r[:1], report.fidelity.unit[0]).r.dtype
+            == torch.float32
+        )
+    assert r2[dtype] == pytest.approx(r2[torch.float32], abs=1e-6 if dtype == torch.float64 else 0.1)
+
+
 def relinked(link, classifier):
     """The same link, for the same activations under another classifier."""
     other = copy.deepcopy(link)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lis_toolkit import pairs as module
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.files import load_tensors, save_tensors
+from lis_toolkit.link import fit_link
 from lis_toolkit.pairs import Pairs, collect_pairs
 from tiny import CLASSES, tiny_classifier, tiny_generator
 
@@ -227,7 +228,28 @@ def test_a_checkpoint_of_another_collection_is_refused(generator, classifier, tm
         collect_pairs(other, classifier, **asked)
     with pytest.raises(LisError, match="classifier_hash"):
         collect_pairs(generator, tiny_classifier(other), **asked)
+    coarse = copy.deepcopy(generator)
+    coarse.precision = "bfloat16"
+    with pytest.raises(LisError, match="precision float32 there, bfloat16 here"):
+        collect_pairs(coarse, classifier, **asked)
     assert path.read_bytes() == before
+
+
+def test_pairs_and_links_remember_the_precision_of_their_pictures(generator, classifier, tmp_path):
+    asked = {"per_class": 12, "psi": 0.9, "keep": "all"}
+    fine = collect_pairs(generator, classifier, **asked)
+    coarse = copy.deepcopy(generator)
+    coarse.precision = "bfloat16"
+    rough = collect_pairs(coarse, classifier, **asked)
+    assert not torch.equal(fine.r, rough.r)
+    rough.save(tmp_path / "pairs.safetensors")
+    assert Pairs.load(tmp_path / "pairs.safetensors").precision == "bfloat16"
+    assert fine.precision == "float32" and rough.provenance["precision"] == "bfloat16"
+    links = [fit_link(pairs.split(0.5)[0]) for pairs in (fine, rough)]
+    assert [any("bfloat16" in note for note in link.notes) for link in links] == [False, True]
+    assert links[1].provenance["pairs"]["precision"] == "bfloat16"
+    del fine.provenance["precision"]  # as files were written before
+    assert fine.precision == "float32"
 
 
 # --- files and splits ------------------------------------------------------------------------------------------------

@@ -289,6 +289,8 @@ def fit_link(
     )  # fmt: skip
     tensors, facts = fit(pairs, options)
     origin = getattr(pairs, "provenance", None) or {}
+    if origin.get("precision", "float32") != "float32":
+        facts["notes"] += [f"the pictures of the fitted pairs were rendered in {origin['precision']}."]
     facts |= {
         "method": method,
         "classes": list(getattr(pairs, "classes", None) or []),

@@ -21,6 +21,11 @@ def predict(link: Link, r: Tensor) -> Tensor:
     return link(r.to(link.device)).float().cpu()  # type: ignore[no-any-return]
 
 
+def _for(model: Any, x: Tensor) -> Tensor:
+    """Bring values to a model's device and data type."""
+    return x.to(getattr(model, "device", "cpu"), getattr(model, "dtype", x.dtype))
+
+
 @dataclass
 class Seen:
     """What was seen in renders."""
@@ -49,15 +54,16 @@ class Look:
         """Classes [N] of activations; 0 without a head."""
         if not getattr(self.classifier, "has_head", True):
             return np.zeros(len(r), dtype=np.int64)
-        device = getattr(self.classifier, "device", "cpu")
-        result: np.ndarray = self.classifier.head(r.to(device)).argmax(1).cpu().numpy()
+        result: np.ndarray = self.classifier.head(_for(self.classifier, r)).argmax(1).cpu().numpy()
         return result
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Activations [N, R] of images."""
-        device = getattr(self.classifier, "device", "cpu")
-        parts = [self.classifier.features(x[part].to(device)) for part in self._batches(len(x), "features")]
+        parts = [
+            self.classifier.features(_for(self.classifier, x[part]))
+            for part in self._batches(len(x), "features")
+        ]
         return torch.cat(parts).float().cpu()
 
     @torch.no_grad()
@@ -66,10 +72,9 @@ class Look:
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Parts, images and their activations of latents given part by part."""
         target = getattr(self.generator, "device", "cpu")
-        device = getattr(self.classifier, "device", "cpu")
         for part in self._batches(count, title):
-            x = self.generator.render(rows(part).to(target)).to(device)
-            yield part, x, self.classifier.features(x)
+            x = self.generator.render(rows(part).to(target))
+            yield part, x, self.classifier.features(_for(self.classifier, x))
 
     def through(self, w: Tensor, title: str) -> Seen:
         """Say what the classifier (and the judge) see in the renders of w [N, W]."""
@@ -78,6 +83,6 @@ class Look:
             r.append(features.float().cpu())
             if self.judge is not None:
                 with torch.no_grad():
-                    judged.append(self.judge(x.to(getattr(self.judge, "device", "cpu"))).argmax(1).cpu())
+                    judged.append(self.judge(_for(self.judge, x)).argmax(1).cpu())
         again = torch.cat(r)
         return Seen(again, self.head(again), torch.cat(judged).numpy() if judged else None)

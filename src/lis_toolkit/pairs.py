@@ -60,6 +60,11 @@ class Pairs:
         """Which pictures were kept: "agreeing" or "all"."""
         return str(self.provenance.get("keep", "agreeing"))
 
+    @property
+    def precision(self) -> str:
+        """Precision of the generator's feature maps when the pictures were rendered."""
+        return str(self.provenance.get("precision", "float32"))
+
     def subset(self, indices: Tensor) -> Pairs:
         """Return the pairs at integer indices [M]; `counts` keep telling of the whole collection."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -266,8 +271,8 @@ def collect_pairs(
     else:
         names, chosen = classifier.classes or ("any",), [0]
     hashes = {"generator_hash": generator.hash, "classifier_hash": classifier.hash}
-    settings = {"per_class": per_class, "max_tries": limit, "chosen": chosen}
-    settings["keep"] = "all" if keep_all else "agreeing"
+    settings: dict[str, Any] = {"per_class": per_class, "max_tries": limit, "chosen": chosen}
+    settings |= {"keep": "all" if keep_all else "agreeing", "precision": generator.precision}
     collection = _Collection(chosen, generator.z_dim, seed)
 
     def gather() -> Pairs:
@@ -296,7 +301,7 @@ def collect_pairs(
         there = {name: getattr(theirs, name) for name in same} | {
             k: before.provenance.get(k) for k in settings
         }
-        there["keep"] = before.keep  # older files do not say
+        there |= {"keep": before.keep, "precision": before.precision}  # older files do not say
         here = {name: getattr(mine, name) for name in same} | settings
         differ = [
             f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
