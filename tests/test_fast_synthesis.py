@@ -338,6 +338,33 @@ def test_unknown_precisions(precision):
     assert generator.precision == "float32"
 
 
+@pytest.mark.parametrize("precision, bound", [("float32", 1e-5), ("bfloat16", 0.05)])
+def test_generators_of_float64(always_winograd, precision, bound):
+    generator, double = tiny_generator(), tiny_generator().double()
+    z, centroids = generator.sample_z(3, 0), torch.randn(4, generator.w_dim)
+    for extra in ({}, {"psi": 0.5}, {"psi": 0.5, "centroids": centroids}):
+        w = double.map(z, 1, **extra)
+        assert w.dtype == torch.float64
+        torch.testing.assert_close(w.float(), generator.map(z, 1, **extra), atol=1e-5, rtol=1e-4)
+    x = double.render(w, precision=precision)
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x, generator.render(w), atol=bound, rtol=0)
+    ws = double.broadcast(w)
+    wanted = literal_synthesis(double, ws)
+    assert wanted.dtype == torch.float64
+    torch.testing.assert_close(double.synthesis(ws).double(), wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_generators_of_coarse_weights_are_refused(dtype):
+    generator = tiny_generator()
+    w = generator.map(generator.sample_z(1, 0), 1)
+    generator.to(dtype)
+    for use in (lambda: generator.render(w), lambda: generator.map(generator.sample_z(1, 0), 1)):
+        with pytest.raises(LisError, match="precision"):
+            use()
+
+
 def test_feature_maps_are_bounded_when_no_batch_size_is_given(monkeypatch):
     generator = tiny_generator()
     w = generator.map(generator.sample_z(7, 0), 1)

@@ -92,6 +92,16 @@ class Generator(nn.Module):
         """Where the weights are."""
         return self.synthesis.input.weight.device
 
+    def _dtype(self) -> torch.dtype:
+        """Give the type of weights and latents; what has too few digits for positions in a picture is refused."""
+        dtype = self.synthesis.input.weight.dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise LisError(
+                f"the weights of generator {self.name!r} are {dtype}, too coarse for the positions in a picture; load "
+                'it again, leave its weights as they are, and choose generator.precision = "bfloat16" or "float16".'
+            )
+        return dtype
+
     @property
     def hash(self) -> str:
         """sha256 of all weights and buffers: the identity that links and pairs remember."""
@@ -145,7 +155,7 @@ class Generator(nn.Module):
         if not torch.isfinite(z).all():
             raise LisError("z holds NaN or infinite values; draw it with generator.sample_z")
         index = self._labels(labels, len(z))
-        z = z.to(self.device, torch.float32)
+        z = z.to(self.device, self._dtype())
         w: Tensor = self.mapping(z, index)
         if centroids is None:
             return self.mapping.truncate(w, index, psi)
@@ -161,7 +171,7 @@ class Generator(nn.Module):
             raise LisError(f"centroids have shape {list(shape)}, expected {wanted}")
         if not torch.isfinite(centroids).all():
             raise LisError("centroids hold NaN or infinite values; make them with latent_centroids")
-        return centroids.to(self.device, torch.float32)
+        return centroids.to(self.device, self._dtype())
 
     def _labels(self, labels: Tensor | Iterable[int | str] | int | str | None, n: int) -> Tensor | None:
         if self.c_dim == 0:
@@ -219,7 +229,7 @@ class Generator(nn.Module):
             size = max(1, ACTIVATION_BYTES // (self.synthesis.activations * dtype.itemsize))
         else:
             size = whole_number(batch_size, "batch_size", 1)
-        ws = ws.to(self.device, torch.float32)
+        ws = ws.to(self.device, self._dtype())
         parts = [self.synthesis(part, dtype) for part in ws.split(size)]
         return (torch.cat(parts) * 0.5 + 0.5).clamp(0, 1)
 
