@@ -172,3 +172,26 @@ def test_a_reader_that_closes_the_pipe_ends_it_quietly():
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 141
     assert errors == ""
+
+
+def test_fit_of_models_that_name_their_classes_differently(tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join("abcdefghij"))
+    other = str(tmp_path / "other.safetensors")
+    assert run("convert", "fashion", other, "--classes", str(tmp_path / "names.txt")).returncode == 0
+    fit = (
+        "fit",
+        "--generator",
+        other,
+        "--out",
+        str(tmp_path / "l"),
+        "--per-class",
+        "10",
+        "--classes",
+        "b",
+        "c",
+    )
+    refused = run(*fit)
+    assert refused.returncode == 2 and "lis convert IN OUT --classes NAMES" in refused.stderr
+    done = run(*fit, "--keep", "all")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "l").exists()

@@ -805,3 +805,8 @@ def test_the_command(tmp_path, capsys):
     with contextlib.chdir(tmp_path):
         features_command("in", "fashion", "out2", resize=True)
     assert "2 of 2 images" in capsys.readouterr().out
+    photos(tmp_path / "large", [(40, 40)], "L")
+    with pytest.raises(LisError, match="taken with --resize"):
+        features_command(str(tmp_path / "large"), "fashion", str(tmp_path / "c"))
+    with pytest.raises(LisError, match="or --overwrite to replace"):
+        features_command(str(tmp_path / "large"), "fashion", str(tmp_path / "out"), resize=True)

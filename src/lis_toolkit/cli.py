@@ -111,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--per-class", type=int, default=200, metavar="N", help="pairs of each class (%(default)s)"
     )
+    fit.add_argument(
+        "--keep",
+        choices=("agreeing", "all"),
+        default=None,
+        help="pairs whose class the classifier sees, too (default), or all",
+    )
     fit.add_argument("--psi", type=float, default=0.7, help="truncation of the latents (%(default)s)")
     fit.add_argument("--method", default="ridge", choices=METHODS, help="way of fitting (%(default)s)")
     fit.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
@@ -157,7 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generator", default="fashion", metavar="NAME", help="name or path (%(default)s)")
     parser.add_argument("--classifier", default="fashion", metavar="NAME", help="name or path (%(default)s)")
-    parser.add_argument("--device", default=None, help="torch device, e.g. cpu (default: chosen by torch)")
+    parser.add_argument("--device", default=None, help="torch device (default: cpu)")
 
 
 def run_demo_command(options: argparse.Namespace) -> None:
@@ -208,6 +214,7 @@ def run_fit_command(options: argparse.Namespace) -> None:
             classes=classes,
             per_class=options.per_class,
             psi=options.psi,
+            keep=options.keep,
             seed=options.seed,
             progress=True,
         )

@@ -167,7 +167,8 @@ def check_models(generator: Generator, classifier: Classifier, same_classes: boo
         if not classifier.has_head:
             raise LisError(f'classifier {classifier.name!r} is an encoder without classes: use keep="all".')
         fix = (
-            "if they mean the same, name the generator's by load_generator(..., classes=classifier.classes)"
+            "if they mean the same, name the generator's by load_generator(..., classes=classifier.classes), or once "
+            "for all in a file of its own: lis convert IN OUT --classes NAMES"
             if generator.c_dim == classifier.num_classes
             else 'with keep="all" no class is asked of the classifier'
         )

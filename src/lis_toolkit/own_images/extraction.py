@@ -122,9 +122,17 @@ def features_command(
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Carry out `lis features`: extract, and print the summary."""
+    """Carry out `lis features`: extract, and print the summary, in the words of a shell."""
     model = load_classifier(classifier, device=device)
-    print(_fill(model, images, out, batch_size, None, resize, True, overwrite, None, True).summary())
+    try:
+        store = _fill(model, images, out, batch_size, None, resize, True, overwrite, None, True)
+    except LisError as error:
+        raise type(error)(_in_a_shell(str(error))) from error
+    print(_in_a_shell(store.summary()))
+
+
+def _in_a_shell(text: str) -> str:
+    return text.replace("resize=True", "--resize").replace("overwrite=True", "--overwrite")
 
 
 def _fill(
