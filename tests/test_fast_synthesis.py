@@ -290,6 +290,19 @@ def test_a_value_is_not_lost_when_the_weight_changes_while_it_is_made():
     assert set(layer._prepared.values) == {"other"}
 
 
+def test_layers_that_winograds_convolution_is_not_for(monkeypatch, always_winograd):
+    torch.manual_seed(0)
+    spec = random_spec(np.random.default_rng(0), conv_kernel=1, in_channels=6, out_channels=6)
+    layer = SynthesisLayer(spec, 5).eval().requires_grad_(False)
+    x, w = torch.randn(2, 6, spec.in_size, spec.in_size), torch.randn(2, 5)
+    torch.testing.assert_close(layer(x, w), literal_layer(layer, x, w), atol=2e-4, rtol=0)
+    monkeypatch.setattr(layer_module, "WINOGRAD_CHANNELS", 5)
+    for inputs, outputs, wide in ((4, 5, False), (5, 4, False), (5, 5, True)):
+        layer, x, w = frozen_layer(0, in_channels=inputs, out_channels=outputs)
+        layer(x, w)
+        assert (("winograd", torch.float32) in layer._prepared.values) == wide
+
+
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
@@ -317,12 +330,13 @@ def test_precision_of_a_loaded_generator():
         load_generator("fashion", precision="half")
 
 
-def test_half_precision_survives_large_weights():
+@pytest.mark.parametrize("factor", [1e-6, 3000, 1e6])
+def test_half_precision_survives_large_and_small_weights(factor):
     generator = tiny_generator()
     w = generator.map(generator.sample_z(2, 0), 1)
     wanted = generator.render(w)
     for name in generator.synthesis.layer_names[:-1]:
-        generator.synthesis.get_submodule(name).weight.mul_(3000)  # demodulation cancels it
+        generator.synthesis.get_submodule(name).weight.mul_(factor)  # demodulation cancels it
     torch.testing.assert_close(generator.render(w), wanted, atol=1e-4, rtol=0)
     torch.testing.assert_close(generator.render(w, precision="float16"), wanted, atol=0.02, rtol=0)
 
@@ -353,6 +367,22 @@ def test_generators_of_float64(always_winograd, precision, bound):
     wanted = literal_synthesis(double, ws)
     assert wanted.dtype == torch.float64
     torch.testing.assert_close(double.synthesis(ws).double(), wanted, atol=1e-6, rtol=0)
+
+
+def test_per_picture_jacobians(always_winograd):
+    generator = tiny_generator()
+    w = generator.map(generator.sample_z(3, 0), 1)
+
+    def one(w):
+        return generator.render(w[None])[0]
+
+    torch.testing.assert_close(torch.func.vmap(one)(w), generator.render(w), atol=1e-5, rtol=0)
+    wanted = torch.stack([torch.func.jacrev(one)(row) for row in w])
+    for derivative in (torch.func.jacfwd, torch.func.jacrev):
+        got = torch.func.vmap(derivative(one))(w)
+        torch.testing.assert_close(got, wanted, atol=1e-4 * float(wanted.abs().max()), rtol=0)
+    with pytest.raises(LisError, match="NaN"):
+        torch.func.jvp(one, (w[0] * float("nan"),), (w[0],))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -14,6 +14,7 @@ from lis_toolkit.files import sha256_tensors
 from lis_toolkit.names import class_index, finite_number, spelling_hint, whole_number
 from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig
 from lis_toolkit.stylegan.network import MappingNetwork, SynthesisNetwork
+from lis_toolkit.stylegan.prepared import batched
 from lis_toolkit.stylegan.truncation import nearest_centroids
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -223,7 +224,7 @@ class Generator(nn.Module):
         ws = self.broadcast(w)
         if len(ws) == 0:
             raise LisError("w has no rows: give at least one latent")
-        if not torch.isfinite(w).all():
+        if not batched(w) and not torch.isfinite(w).all():
             raise LisError("w holds NaN or infinite values; check the link and the activations it was given")
         if batch_size is None:
             size = max(1, ACTIVATION_BYTES // (self.synthesis.activations * dtype.itemsize))

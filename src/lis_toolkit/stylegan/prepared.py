@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd.forward_ad import unpack_dual
 
@@ -22,6 +22,15 @@ def transformed(tensor: Tensor | None) -> bool:
     if tensor is None:
         return False
     return is_functorch_wrapped_tensor(tensor) or unpack_dual(tensor).tangent is not None
+
+
+def batched(tensor: Tensor) -> bool:
+    """Whether a tensor belongs to a vmap of torch.func, where nothing can be decided by its values."""
+    while is_functorch_wrapped_tensor(tensor):
+        if is_batchedtensor(tensor):
+            return True
+        tensor = get_unwrapped(tensor)
+    return False
 
 
 @contextmanager
