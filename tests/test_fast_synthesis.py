@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -132,6 +133,18 @@ def test_matrix_and_polyphase_filters_agree(name):
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     assert torch.equal(y.clone(), y)
     torch.testing.assert_close(polyphase(y.clone(), overwrite=True), b, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("torgb", [False, True])
+def test_clamps_are_those_of_the_definition(torgb):
+    layer, x, w = frozen_layer(0, **(SPECIAL["ToRGB"] if torgb else {}))
+    whole = {}
+    for limit in (None, 0.05):
+        layer.spec = dataclasses.replace(layer.spec, conv_clamp=limit)
+        layer._prepared.values.clear()  # the nonlinearity knows the specification
+        whole[limit] = layer(x, w)
+        torch.testing.assert_close(whole[limit], literal_layer(layer, x, w), atol=1e-4, rtol=0)
+    assert (whole[None] - whole[0.05]).abs().max() > 0.05
 
 
 def test_prepared_weights_follow_changes_and_stay_out_of_copies_and_files(always_winograd):
@@ -412,6 +425,22 @@ def test_feature_maps_are_bounded_when_no_batch_size_is_given(monkeypatch):
     monkeypatch.setattr(generator_module, "ACTIVATION_BYTES", 1)
     generator.render(w[:2])
     assert sizes == [1, 1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("pictures", [4, 8])
+def test_the_memory_of_a_picture_is_what_is_said(always_winograd, precision, pictures):
+    generator = tiny_generator(lrelu_upsampling=2, channel_base=2048, channel_max=32, resolution=32)
+    w = generator.map(generator.sample_z(pictures, 0), 1)
+    generator.render(w, precision=precision)  # prepares weights
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        generator.render(w, precision=precision)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    told = pictures * generator.synthesis.activations * (4 if precision == "float32" else 2)
+    assert 0.7 * told < held.max() < 1.4 * told
 
 
 def test_the_whole_network_can_be_compiled():
