@@ -5,6 +5,7 @@ Source: Karras et al. 2021 (arXiv 2106.12423), sections 3 and appendices C and F
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -182,7 +183,8 @@ class SynthesisLayer(nn.Module):
         """Give the filtered nonlinearity for the device that the layer is on."""
         compiled = torch.compiler.is_compiling()  # compilers fuse matrix products with what is around them
         kind = MatrixNonlinearity if compiled or self.weight.device.type != "cpu" else PolyphaseNonlinearity
-        return self._prepared.get(self, kind, lambda: kind(self.spec, self.up_filter, self.down_filter))  # type: ignore[no-any-return]
+        make = functools.partial(kind, self.spec, self.up_filter, self.down_filter)
+        return self._prepared.get(self, (kind, self.spec), make)  # type: ignore[no-any-return]
 
 
 def _followed(*tensors: Tensor) -> bool:
