@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import transforms
 
 from lis_toolkit.classifiers import Classifier
 from lis_toolkit.classifiers.preprocessing import (
@@ -134,6 +135,10 @@ BAD = {
     "drops images": (lambda x: x[:1], r"makes torch.float32 \[1, 3, 256, 288\] of images \[2, 3, 256, 288\]"),
     "gives a list": (lambda x: list(x), "gives a list"),
     "gives bytes": (lambda x: (x * 255).byte(), "torch.uint8"),
+    "begins with ToTensor": (
+        transforms.Compose([transforms.ToTensor(), transforms.Resize((8, 8))]),
+        r"fails on images.*Leave ToTensor\(\) out",
+    ),
     "is for PIL": (lambda x: x.convert("RGB"), r"fails on images \[2, 3, 256, 288\].*batch of tensors"),
     "is for numpy": (lambda x: torch.from_numpy(x.detach().numpy()), "no gradient"),
     "is random": (lambda x: x + torch.rand_like(x), "alone than in a batch.*random"),

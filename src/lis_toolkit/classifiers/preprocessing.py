@@ -143,9 +143,13 @@ def check_preprocess(
         except LisError:
             raise
         except FAILURES as error:
+            # What ToTensor says, which most training code begins its transforms with.
+            hint = (
+                " Leave ToTensor() out: images come as tensors." if "pic should be PIL" in str(error) else ""
+            )
             raise LisError(
                 f"the preprocessing of {name} fails on images {list(x.shape)} in the unit range: {error}. It must take "
-                "a batch of tensors."
+                f"a batch of tensors.{hint}"
             ) from error
         if not inputs.requires_grad:
             raise LisError(
