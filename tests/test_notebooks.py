@@ -62,6 +62,8 @@ def test_has_one_switch_at_the_top(notebook):
     assert chosen == {"fashion": ("fashion", "fashion"), "imagenet": ("imagenet256", "resnet50")}
     text = " ".join(cell.source for cell in notebook.cells[:4] if cell.cell_type == "markdown")
     assert "download" in text and ("GPU" in text or "processor" in text)
+    loads = re.findall(r"load_(?:generator|classifier)\((?:GENERATOR|CLASSIFIER).*", "\n".join(code))
+    assert len(loads) == 2 and all("device=DEVICE)" in load for load in loads), loads
 
 
 def test_has_no_numerics_of_its_own(notebook):
