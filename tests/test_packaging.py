@@ -1,6 +1,7 @@
 """One distribution, two packages, one direction of imports, and a README that cannot drift from the gate."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -164,3 +165,16 @@ def test_the_readmes_workflow_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "unit.png").read_bytes().startswith(b"\x89PNG")
     assert done.stdout.strip()
+
+
+def test_every_public_function_says_what_it_raises_and_shows_how_to_call_it():
+    import lis_toolkit
+
+    for name in lis_toolkit.__all__:
+        item = getattr(lis_toolkit, name)
+        if inspect.isclass(item) or inspect.isfunction(item):
+            assert inspect.getdoc(item), name
+        if inspect.isfunction(item):
+            sections = inspect.getdoc(item).splitlines()
+            assert "Examples" in sections, name
+            assert "Raises" in sections or name in ("describe_models", "entries"), name

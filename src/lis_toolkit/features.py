@@ -64,7 +64,12 @@ def known_logits(classifier: Any, r: Tensor) -> Tensor:
 def stream_features(classifier: Classifier, x: Tensor, batch_size: int = 256) -> Iterator[Features]:
     """Yield the features of images batch by batch, on the classifier's device; stop whenever you like.
 
-    Images are checked once, when this is called; see `extract_features` for them and for errors.
+    Images are checked once, when this is called; see `extract_features` for them.
+
+    Raises
+    ------
+    LisError
+        As `extract_features`.
 
     Examples
     --------

@@ -108,7 +108,18 @@ def check_images(
 
 
 def to_pil(x: Tensor) -> Image:
-    """Return one image [C, H, W], C = 1 or 3, in the unit range as a PIL image ("L" or "RGB"); values are clamped."""
+    """Return one image [C, H, W], C = 1 or 3, in the unit range as a PIL image ("L" or "RGB"); values are clamped.
+
+    Raises
+    ------
+    LisError
+        For another shape, or values that are not finite floating-point numbers.
+
+    Examples
+    --------
+    >>> to_pil(torch.rand(3, 32, 48)).size
+    (48, 32)
+    """
     from PIL import Image
 
     if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[0] not in (1, 3) or 0 in x.shape:
@@ -121,7 +132,18 @@ def to_pil(x: Tensor) -> Image:
 
 
 def from_pil(image: Image, channels: int) -> Tensor:
-    """Return a PIL image as float32 [channels, H, W] in the unit range, converted to grey (1) or RGB (3)."""
+    """Return a PIL image as float32 [channels, H, W] in the unit range, converted to grey (1) or RGB (3).
+
+    Raises
+    ------
+    LisError
+        For another number of channels.
+
+    Examples
+    --------
+    >>> from_pil(to_pil(torch.rand(1, 32, 48)), channels=3).shape
+    torch.Size([3, 32, 48])
+    """
     if channels not in (1, 3):
         raise LisError(f"channels is {channels!r}; 1 (grey) or 3 (RGB) was expected.")
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))  # a copy: PIL's own memory is read-only
@@ -137,6 +159,11 @@ def montage(x: Tensor, columns: int, pad: int = 1, background: float = 1.0) -> T
     -------
     Tensor
         [C, rows (H + pad) + pad, columns (W + pad) + pad]; empty places have the value `background`.
+
+    Raises
+    ------
+    LisError
+        For images of another shape, fewer than 1 column, or a negative `pad`.
 
     Examples
     --------
@@ -170,7 +197,22 @@ def png_bytes(x: Tensor, scale: int = 1) -> bytes:
 
 
 def save_png(x: Tensor, path: str | os.PathLike[str], scale: int = 1) -> None:
-    """Write one image [C, H, W] in the unit range as a PNG file, atomically."""
+    """Write one image [C, H, W] in the unit range as a PNG file, atomically.
+
+    Parameters
+    ----------
+    scale
+        A whole number by which it is enlarged, without smoothing.
+
+    Raises
+    ------
+    LisError
+        For another shape or values that are not finite, or a file that can't be written.
+
+    Examples
+    --------
+    >>> save_png(generator.render(w)[0], "picture.png", scale=4)
+    """
     data = png_bytes(x, scale)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)

@@ -50,6 +50,10 @@ def nearest_distances(
     Raises
     ------
     LisError : fewer than k references, other widths, values that are not finite.
+
+    Examples
+    --------
+    >>> distances, indices = nearest_distances(generated_features, training_features)
     """
     queries, references = _check(least=1, queries=queries, references=references)
     if same and len(queries) != len(references):
@@ -92,6 +96,14 @@ def coverage_density(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
     Returns
     -------
     coverage in [0, 1] and density >= 0.
+
+    Raises
+    ------
+    LisError : k is not below the number of real rows, other widths, values that are not finite.
+
+    Examples
+    --------
+    >>> coverage, density = coverage_density(photograph_features, generated_features)
     """
     real, fake = _check(real=real, fake=fake)
     radius = nearest_distances(real, real, k, same=True)[0][:, -1]  # [N]
@@ -108,6 +120,14 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Measure the Fréchet distance of two feature sets taken as Gaussians (Heusel et al. 2017, arXiv 1706.08500).
 
     ``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))`` with unbiased covariances; a, b are [N, D] and [M, D].
+
+    Raises
+    ------
+    LisError : fewer than 2 rows, other widths, values that are not finite.
+
+    Examples
+    --------
+    >>> frechet_distance(photograph_features, generated_features)
     """
     a, b = (value.double() for value in _check(first=a, second=b))
     shift = float((a.mean(0) - b.mean(0)).square().sum())
@@ -119,7 +139,16 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def class_agreement(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Give the share of images classified as asked, overall and per class [K] (NaN where a class has no image)."""
+    """Give the share of images classified as asked, overall and per class [K] (NaN where a class has no image).
+
+    Raises
+    ------
+    LisError : logits that are not finite [N, K], labels that are not [N] from 0 to K - 1, no images.
+
+    Examples
+    --------
+    >>> share, by_class = class_agreement(judge.logits(images), labels)
+    """
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise LisError(f"logits {list(logits.shape)} and labels {list(labels.shape)} don't belong together.")
     if not torch.isfinite(logits).all() or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:

@@ -108,6 +108,14 @@ def render_activations(
     Returns
     -------
     w [N, W], x [N, C, H, W] in the unit range, r' [N, R], logits [N, K] (K is 0 without a head), all on the CPU.
+
+    Raises
+    ------
+    LisError : models that the link was not fitted for, activations of another width or not finite.
+
+    Examples
+    --------
+    >>> w, x, r_again, logits_again = render_activations(generator, classifier, link, features.r)
     """
     check_models(generator, classifier, same_classes=False)
     link.check(generator, classifier)

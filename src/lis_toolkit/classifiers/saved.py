@@ -51,6 +51,10 @@ def save_classifier(
     ------
     LisError
         When the architecture is not one of `ARCHITECTURES`, or the folder can't be written.
+
+    Examples
+    --------
+    >>> save_classifier(classifier, "classifier.safetensors", {"accuracy": 0.93})
     """
     known = {**classifier.metadata, **(metadata or {})}
     kind = ARCHITECTURES.get(str(known.get("architecture")))

@@ -32,6 +32,14 @@ def save_generator(
     dtype : of the stored weights; float16 halves the file, and the weights become float32 again on loading. Buffers
         (filters, mean latents, frequencies) are always stored in float32.
     metadata : JSON-ready notes that travel with the weights (training, quality).
+
+    Raises
+    ------
+    LisError : the file can't be written.
+
+    Examples
+    --------
+    >>> save_generator(generator, "generator.safetensors", training={"images": 1_000_000})
     """
     parameters = {name for name, _ in generator.named_parameters()}
     state = {

@@ -237,7 +237,16 @@ class Generator(nn.Module):
 
 @torch.no_grad()
 def update_mean_latents(generator: Generator, samples: int = 10_000, seed: int = 0) -> None:
-    """Set the mean latents w_avg, per class where the mapping has one per class, from `samples` draws of z each."""
+    """Set the mean latents w_avg, per class where the mapping has one per class, from `samples` draws of z each.
+
+    Raises
+    ------
+    LisError : a number of samples or a seed that is not a whole number, or too small a one.
+
+    Examples
+    --------
+    >>> update_mean_latents(generator, samples=1000)
+    """
     z = generator.sample_z(samples, seed).to(generator.device)
     mapping = generator.mapping
     if mapping.w_avg.ndim == 1:
