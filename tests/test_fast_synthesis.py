@@ -452,3 +452,18 @@ def test_the_whole_network_can_be_compiled():
         generator.synthesis.compile(backend="eager", fullgraph=True)
         torch.testing.assert_close(generator.render(w), wanted, atol=1e-5, rtol=0)
     torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("error:Dynamo does not know")
+def test_render_can_be_compiled():
+    generator = tiny_generator()
+    w = generator.map(generator.sample_z(2, 0), 1)
+    with torch.no_grad():
+        wanted = generator.render(w)
+        compiled = torch.compile(generator.render, backend="eager")
+        torch.testing.assert_close(compiled(w), wanted, atol=1e-5, rtol=0)
+        layer = generator.synthesis.get_submodule(generator.synthesis.layer_names[1])
+        layer.weight.data[0] *= 2
+        torch.testing.assert_close(compiled(w), generator.render(w), atol=1e-5, rtol=0)
+    assert not torch.equal(compiled(w), wanted)
+    torch._dynamo.reset()

@@ -26,6 +26,8 @@ def transformed(tensor: Tensor | None) -> bool:
 
 def batched(tensor: Tensor) -> bool:
     """Whether a tensor belongs to a vmap of torch.func, where nothing can be decided by its values."""
+    if torch.compiler.is_compiling():
+        return False
     while is_functorch_wrapped_tensor(tensor):
         if is_batchedtensor(tensor):
             return True
