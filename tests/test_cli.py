@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lis_toolkit import cli, zoo
+from lis_toolkit import cli, load_generator, zoo
 from lis_toolkit.errors import LisError
 
 
@@ -195,3 +195,16 @@ def test_fit_of_models_that_name_their_classes_differently(tmp_path):
     done = run(*fit, "--keep", "all")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "l").exists()
+
+
+def test_convert_says_what_it_wrote_and_what_it_can_not_read(tmp_path, capsys):
+    target = tmp_path / "mine.safetensors"
+    names = tmp_path / "names"
+    names.write_text("\n".join(f"thing {i}" for i in range(10)))
+    assert cli.main(["convert", "fashion", str(target), "--classes", str(names)]) == 0
+    assert f"{target}: 2.5 MB, from fashion" in capsys.readouterr().out
+    assert load_generator(target).classes[3] == "thing 3"
+    assert cli.main(["convert", "fashion", str(tmp_path / "other.pkl")]) == 2
+    assert ".safetensors" in capsys.readouterr().err and not (tmp_path / "other.pkl").exists()
+    assert cli.main(["convert", "fashion", str(target), "--classes", "imagnet"]) == 2
+    assert "one class name a line, or imagenet or cifar10" in capsys.readouterr().err

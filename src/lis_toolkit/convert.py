@@ -45,7 +45,8 @@ def convert_generator(
     Raises
     ------
     LisError
-        When `target` is `source`, or can't be written, or the class names are not as many as the classes.
+        When `target` is `source`, has the ending of a pickle, or can't be written, or the class names are not as many
+        as the classes.
     CheckpointError
         When `source` holds no generator; see `load_generator`.
 
@@ -60,6 +61,8 @@ def convert_generator(
         raise LisError(f"can't write {result}: it is a folder; give the path of a file.")
     if result.exists() and os.path.samefile(path, result):
         raise LisError(f"{result} is the file to be read; give another one to write.")
+    if result.suffix.lower() in (".pkl", ".pickle", ".pt", ".pth"):
+        raise LisError(f"{result} is to hold safetensors; give it the ending .safetensors.")
     digest = sha256_file(path)
     generator = load_generator(name, classes=classes, network=network, progress=progress)
     note: dict[str, Any] = {"file": path.name, "sha256": digest, "network": network}
@@ -85,10 +88,10 @@ def convert_command(source: str, target: str, classes: str | None = None, networ
     >>> print(convert_command("network-snapshot.pkl", "mine.safetensors", classes="names.txt"))
     """
     names: Sequence[str] | str | None = classes
-    if classes is not None and (Path(classes).is_file() or Path(classes).suffix):
+    if classes is not None and (Path(classes).is_file() or classes not in zoo.CLASS_LISTS):
         names = read_class_names(classes)
     result = convert_generator(source, target, classes=names, network=network, progress=True)
-    return f"{result}: {result.stat().st_size / 1e6:.1f} MB, from {network} of {source}"
+    return f"{result}: {result.stat().st_size / 1e6:.1f} MB, from {source}"
 
 
 def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -107,7 +110,10 @@ def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text("utf-8").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise LisError(f"can't read class names from {path}: {error}.") from error
+        known = " or ".join(zoo.CLASS_LISTS)
+        raise LisError(
+            f"can't read class names from {path}: {error}. Give a text file with one class name a line, or {known}."
+        ) from error
     names = tuple(line.strip() for line in lines)
     if not names or "" in names:
         raise LisError(

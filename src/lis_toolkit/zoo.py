@@ -124,6 +124,9 @@ _ENTRIES = (
 )
 
 
+CLASS_LISTS = {"imagenet": torchvision_weights.imagenet_categories, "cifar10": lambda: CIFAR10_CLASSES}
+
+
 def cache_folder() -> Path:
     """Return the folder for downloads: `LIS_CACHE`, or `lis_toolkit` in `XDG_CACHE_HOME` or `~/.cache`."""
     if own := os.environ.get("LIS_CACHE"):
@@ -258,7 +261,7 @@ def class_names(data: str) -> tuple[str, ...]:
     >>> class_names("imagenet")[207]
     'golden retriever'
     """
-    known = {"imagenet": torchvision_weights.imagenet_categories, "cifar10": lambda: CIFAR10_CLASSES}
+    known = CLASS_LISTS
     if data not in known:
         raise LisError(
             f"no class names for {data!r}; there are some for {', '.join(map(repr, known))}."
