@@ -82,8 +82,9 @@ def capture(network: nn.Module, name: str, side: str) -> Iterator[Captured]:
         if threading.get_ident() == mine:
             captured.values.append(value.clone() if isinstance(value, Tensor) else value)
 
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        keep(args[0] if args else next(iter(kwargs.values()), None))
+    # Another thread may meet the hook before torch has noted that it takes keywords.
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        keep(args[0] if args else next(iter((kwargs or {}).values()), None))
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         keep(output)
