@@ -45,8 +45,8 @@ class Generator(nn.Module):
     classes : names of the classes, or None.
     z_dim, w_dim, num_ws, c_dim : sizes Z, W, the number of latents a picture takes, the number of classes.
     img_resolution, img_channels : of the pictures.
-    precision : of the feature maps in `render`: "float32" (exact), "bfloat16" or "float16" (half the memory, about
-        twice as fast or more where the processor has them; pictures differ by less than a grey level on average).
+    precision : of the feature maps in `render`: "float32" (exact), "bfloat16" or "float16" (two bytes a number;
+        README says how fast; pictures differ by less than a grey level on average).
 
     Examples
     --------
@@ -118,7 +118,12 @@ class Generator(nn.Module):
         return torch.from_numpy(np.random.RandomState(seed).randn(n, self.z_dim)).float()
 
     def z_of_seeds(self, seeds: Iterable[int]) -> Tensor:
-        """Draw one input for each seed, [n, Z]: the pictures that the published tools call seed 0, seed 1, ..."""
+        """Draw one input for each seed, [n, Z]: the pictures that the published tools call seed 0, seed 1, ...
+
+        Raises
+        ------
+        LisError : no seeds, or one that is not a whole number from 0 to 2^32 - 1.
+        """
         rows = [self.sample_z(1, seed) for seed in seeds]
         if not rows:
             raise LisError("there are no seeds: give at least one")
