@@ -646,3 +646,50 @@ def test_the_hash_tells_weights_apart(generator):
     assert other.hash == generator.hash
     other.mapping.w_avg[0, 0] += 1e-3
     assert other.hash != generator.hash
+
+
+def test_render_features_are_the_layers_outputs_under_the_picture():
+    generator = tiny_generator(margin=3)
+    w = generator.map(generator.sample_z(5, seed=0), labels=[0, 1, 2, 0, 1])
+    names = generator.synthesis.layer_names
+    seen: dict = {}
+    hooks = [
+        generator.synthesis.get_submodule(name).register_forward_hook(
+            lambda module, given, out, name=name: seen.__setitem__(name, out.clone())
+        )
+        for name in names
+    ]
+    x = generator.render(w)
+    for hook in hooks:
+        hook.remove()
+    again, maps = generator.render_features(w, names, batch_size=2)
+    torch.testing.assert_close(again, x)
+    specs = generator.architecture.layers
+    assert any(spec.out_size > spec.out_sampling_rate for spec in specs)  # else there is no margin to cut
+    for spec, found in zip(specs, maps, strict=True):
+        low = (spec.out_size - spec.out_sampling_rate) // 2
+        high = low + spec.out_sampling_rate
+        assert found.shape == (5, spec.out_channels, spec.out_sampling_rate, spec.out_sampling_rate)
+        torch.testing.assert_close(found, seen[spec.name][:, :, low:high, low:high], rtol=1e-4, atol=1e-4)
+
+
+def test_render_features_have_derivatives():
+    generator = tiny_generator().double()
+    name = generator.synthesis.layer_names[1]
+    w, v = torch.randn(2, 2, generator.w_dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def features(w):
+        return generator.render_features(w, [name])[1][0]
+
+    _, forward = torch.func.jvp(features, (w,), (v,))
+    step = 1e-5
+    with torch.no_grad():
+        difference = (features(w + step * v).double() - features(w - step * v).double()) / (2 * step)
+    torch.testing.assert_close(forward.double(), difference, rtol=2e-2, atol=2e-2)
+
+
+def test_render_features_names_unknown_layers():
+    generator = tiny_generator()
+    name = generator.synthesis.layer_names[1]
+    with pytest.raises(LisError, match=f"no layer 'L1'; its layers are .*{name}"):
+        generator.render_features(torch.zeros(1, generator.w_dim), ["L1"])

@@ -225,6 +225,54 @@ class Generator(nn.Module):
         ------
         LisError : wrong shape, no rows, values that are not finite, an unknown precision.
         """
+        ws, size, dtype = self._renderable(w, batch_size, precision)
+        parts = [self.synthesis(part, dtype) for part in ws.split(size)]
+        return (torch.cat(parts) * 0.5 + 0.5).clamp(0, 1)
+
+    def render_features(
+        self, w: Tensor, layers: Sequence[str], batch_size: int | None = None, precision: str | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Render latents as `render` does, and give the feature maps of chosen layers with the pictures.
+
+        Parameters
+        ----------
+        layers : names from ``generator.synthesis.layer_names``.
+
+        Returns
+        -------
+        x [N, C, H, W] and, for each layer, its output [N, C_l, S, S] in float32 where it lies under the picture: the
+        margin that layers carry around it is cut off, so S is the layer's sampling rate.
+
+        Raises
+        ------
+        LisError : as `render`, and for names that are not this generator's layers.
+
+        Examples
+        --------
+        >>> x, (coarse, fine) = generator.render_features(w, generator.synthesis.layer_names[2:5:2])
+        """
+        known = self.synthesis.layer_names
+        names = [layers] if isinstance(layers, str) else list(layers)
+        for name in names:
+            if name not in known:
+                raise LisError(
+                    f"generator {self.name!r} has no layer {name!r}; its layers are {', '.join(known)}."
+                    + spelling_hint(str(name), known)
+                )
+        ws, size, dtype = self._renderable(w, batch_size, precision)
+        rates = {spec.name: spec.out_sampling_rate for spec in self.architecture.layers}
+        pictures, maps = [], []
+        for part in ws.split(size):
+            kept: dict[str, Tensor] = dict.fromkeys(names, part)
+            pictures.append(self.synthesis(part, dtype, kept))
+            maps.append([_without_margin(kept[name], rates[name]).float() for name in names])
+        joined = [torch.cat(column) for column in zip(*maps, strict=True)]
+        return (torch.cat(pictures) * 0.5 + 0.5).clamp(0, 1), joined
+
+    def _renderable(
+        self, w: Tensor, batch_size: int | None, precision: str | None
+    ) -> tuple[Tensor, int, torch.dtype]:
+        """Check latents and settings: ws on the generator's device, pictures at a time, type of feature maps."""
         dtype = PRECISIONS[self.precision if precision is None else _checked_precision(precision)]
         ws = self.broadcast(w)
         if len(ws) == 0:
@@ -235,9 +283,13 @@ class Generator(nn.Module):
             size = max(1, ACTIVATION_BYTES // (self.synthesis.activations * dtype.itemsize))
         else:
             size = whole_number(batch_size, "batch_size", 1)
-        ws = ws.to(self.device, self._dtype())
-        parts = [self.synthesis(part, dtype) for part in ws.split(size)]
-        return (torch.cat(parts) * 0.5 + 0.5).clamp(0, 1)
+        return ws.to(self.device, self._dtype()), size, dtype
+
+
+def _without_margin(x: Tensor, rate: int) -> Tensor:
+    """Cut maps [N, C, S, S] to the `rate` samples in the middle, those under the picture."""
+    margin = (x.shape[-1] - rate) // 2
+    return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
 
 
 @torch.no_grad()

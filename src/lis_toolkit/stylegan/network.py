@@ -137,12 +137,17 @@ class SynthesisNetwork(nn.Module):
         layers = (self.get_submodule(name) for name in self.layer_names)
         return max(layer.activations for layer in layers if isinstance(layer, SynthesisLayer))
 
-    def forward(self, ws: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    def forward(
+        self, ws: Tensor, dtype: torch.dtype | None = None, keep: dict[str, Tensor] | None = None
+    ) -> Tensor:
         """Render ws [N, num_ws, W] to float32 images [N, C, H, W] in the generator's own range, about [-1, 1].
 
-        `dtype` is that of the feature maps (default: that of ws); latents, styles and frequencies keep theirs.
+        `dtype` is that of the feature maps (default: that of ws); latents, styles and frequencies keep theirs. `keep`
+        is a dictionary whose keys name layers; their outputs [N, C, S, S] are put into it.
         """
         x = self.input(ws[:, 0]).to(dtype or ws.dtype)
         for i, name in enumerate(self.layer_names, start=1):
             x = self.get_submodule(name)(x, ws[:, i])
+            if keep is not None and name in keep:
+                keep[name] = x
         return x.float() * self.output_scale
