@@ -1,0 +1,140 @@
+"""One label picture as a PNG file: palette, colours or grey indices, as paint programs write them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import LisError
+from .legend import Legend, colour_distances, seen_colours
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def read_mask(
+    path: str | os.PathLike[str], legend: Legend, size: tuple[int, int], indices: bool = False
+) -> Tensor:
+    """Read the labels of one picture.
+
+    Parameters
+    ----------
+    path
+        A PNG file. Palette, RGB and RGBA: exactly the legend's colours, wholly transparent pixels are background.
+        Grey: the values are the labels.
+    size
+        (height, width) in pixels, which the file must have.
+    indices
+        True: the numbers in a palette file are the labels, whatever colours its palette has.
+
+    Returns
+    -------
+    Tensor
+        uint8 [H, W].
+
+    Raises
+    ------
+    LisError
+        For a file that is missing, damaged, no PNG, of another size or mode, or has a colour or grey that the legend
+        doesn't have (with the number of its pixels and the nearest colour).
+
+    Examples
+    --------
+    >>> read_mask("03_0307.png", legend, (32, 32)).unique()
+    tensor([0, 1, 2, 5], dtype=torch.uint8)
+    """
+    from PIL import Image, ImageFile
+
+    if not os.path.isfile(path):
+        raise LisError(
+            f"there is no mask {path}{' (it is a folder)' if os.path.isdir(path) else ''}; draw it, or take it "
+            "out of the list of pictures."
+        )
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise LisError(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so that truncated masks would silently be background; set "
+            "it to False."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # the size is checked before decoding
+            image = Image.open(path, formats=("PNG",))
+        with image:
+            if (image.height, image.width) != tuple(size):
+                raise LisError(
+                    f"mask {path} is {image.width} x {image.height} pixels; {size[1]} x {size[0]} were expected. Draw "
+                    "it on the picture itself, pixel by pixel."
+                )
+            image.load()
+            return _labels(image, path, legend, indices)
+    except LisError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise LisError(f"mask {path} is not a PNG file, or damaged at its start; save it as PNG.") from None
+    # Decoders raise what a damaged file leads them to; DecompressionBombError is no subclass of any other.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise LisError(f"mask {path} can't be read: {error}. Save it again as PNG.") from error
+
+
+def write_mask(path: str | os.PathLike[str], labels: Tensor, legend: Legend) -> None:
+    """Write labels [H, W] as a palette PNG in the legend's colours; its numbers are the labels too."""
+    from PIL import Image
+
+    pixels = labels.to(torch.uint8).cpu().numpy()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.putpalette(legend.rgb.tobytes())  # grey becomes palette
+    image.save(Path(path), format="PNG", optimize=True)
+
+
+def _labels(image: Image, path: str | os.PathLike[str], legend: Legend, indices: bool) -> Tensor:
+    transparent = "transparency" in image.info
+    if image.mode == "LA" and image.getchannel("A").getextrema() == (255, 255):
+        image = image.convert("L")
+    if image.mode in ("1", "L") and not transparent or (image.mode == "P" and indices):
+        grey = np.array(image).astype(np.uint8)  # [H, W]
+        if (highest := int(grey.max())) >= len(legend.names):
+            raise LisError(
+                f"mask {path} has the grey value {highest} in {int((grey == highest).sum())} pixels; in a grey mask "
+                f"the values are labels, 0 to {len(legend.names) - 1}. Save the legend's colours as RGB or palette."
+            )
+        return torch.from_numpy(grey)
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        raise LisError(
+            f"mask {path} has the mode {image.mode!r}; palette, RGB, RGBA or 8-bit grey was expected."
+        )
+    pixels = np.array(image.convert("RGBA"))  # [H, W, 4]
+    alpha = pixels[:, :, 3]
+    if ((alpha > 0) & (alpha < 255)).any():
+        raise LisError(
+            f"mask {path} has {int(((alpha > 0) & (alpha < 255)).sum())} half-transparent pixels; draw without "
+            "antialiasing, in full opacity."
+        )
+    colours = np.where(alpha[:, :, None] == 255, pixels[:, :, :3], legend.rgb[0])  # [H, W, 3]
+    match = (colours[:, :, None, :] == legend.rgb).all(axis=3)  # [H, W, 1 + P]
+    known = match.any(axis=2)  # [H, W]
+    if not known.all():
+        raise LisError(_unknown_colour(colours[~known], path, legend))
+    return torch.from_numpy(match.argmax(axis=2).astype(np.uint8))
+
+
+def _unknown_colour(wrong: np.ndarray, path: str | os.PathLike[str], legend: Legend) -> str:
+    """Say which colours [n, 3] the legend doesn't have: the most frequent one, and what is nearest to it."""
+    found, counts = np.unique(wrong, axis=0, return_counts=True)
+    most = int(counts.argmax())
+    colour = "#{:02X}{:02X}{:02X}".format(*found[most].tolist())
+    distances = colour_distances(seen_colours([colour, *legend.colours])[:1], 0)[1:]
+    nearest = int(distances.argmin())
+    more = f" and {len(found) - 1} more colours ({int(counts.sum() - counts[most])} pixels)"
+    return (
+        f"mask {path} has the colour {colour} in {int(counts[most])} pixels{more if len(found) > 1 else ''}, which the "
+        f"legend doesn't have; the nearest is {legend.colours[nearest]}, {legend.names[nearest]!r}. Draw without "
+        "antialiasing, and save without a colour profile."
+    )
