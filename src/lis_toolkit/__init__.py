@@ -14,6 +14,7 @@ from __future__ import annotations
 from .classifiers import Classifier, load_classifier, save_classifier
 from .convert import convert_generator
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
+from .directions import companion_directions
 from .errors import CheckpointError, LisError
 from .features import Features, extract_features, stream_features
 from .files import package_version
@@ -66,6 +67,7 @@ __all__ = [
     "UnreadableImage",
     "class_agreement",
     "collect_pairs",
+    "companion_directions",
     "convert_generator",
     "convert_range",
     "coverage_density",

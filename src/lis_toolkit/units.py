@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .classifiers import Classifier
+from .directions import checked_directions
 from .errors import LisError
 from .features import known_logits
 from .link import Link
@@ -139,6 +140,7 @@ def tune_unit(
     values: Sequence[float] | Tensor | None = None,
     steps: int = 7,
     batch_size: int = 64,
+    directions: Tensor | None = None,
 ) -> UnitWalk:
     """Set one unit to given values, link and render: systematic unit tuning.
 
@@ -151,6 +153,8 @@ def tune_unit(
     values : what to set the unit to, in activation units; default: `steps` values from the smallest to the largest that
         the unit had over the pairs.
     batch_size : pictures at a time, over samples and steps together.
+    directions : [R, R], row i the change of all units for one unit of unit i (`companion_directions`); default: every
+        unit is set alone, as in the paper.
 
     Raises
     ------
@@ -169,6 +173,9 @@ def tune_unit(
     chosen = _values(values, steps, low, high)
     n, s = len(r), len(chosen)
     r_set = r[:, None, :].repeat(1, s, 1)  # [N, S, R]
+    companions = checked_directions(directions, link.num_units)
+    if companions is not None:
+        r_set = r_set + (chosen - r[:, index, None])[:, :, None] * companions[index]
     r_set[:, :, index] = chosen
     rows = torch.cat([r, r_set.flatten(0, 1)])  # [N + N S, R]: the start and all steps go through in one pass
     w, x, again, logits = render_activations(generator, classifier, link, rows, batch_size)
