@@ -1,0 +1,105 @@
+"""Texture: entropy of the grey values around every pixel."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..errors import LisError
+from ..names import whole_number
+
+MOST_LEVELS = 256
+_LARGEST = 1e37  # products of counts stay below it, so that float32 holds them
+
+
+def disk(radius: int) -> list[tuple[int, int]]:
+    """Return the offsets (down, right) of the pixels within `radius` of a pixel, itself included.
+
+    Examples
+    --------
+    >>> disk(1)
+    [(-1, 0), (0, -1), (0, 0), (0, 1), (1, 0)]
+    """
+    around = range(-radius, radius + 1)
+    return [(dy, dx) for dy in around for dx in around if dy**2 + dx**2 <= radius**2]
+
+
+def default_radius(height: int, width: int) -> int:
+    """Return the radius in pixels that `local_entropy` takes: 2, and a 48th of the shorter side for large pictures.
+
+    Examples
+    --------
+    >>> default_radius(32, 32), default_radius(256, 256)
+    (2, 5)
+    """
+    return max(2, round(min(height, width) / 48))
+
+
+@torch.no_grad()
+def local_entropy(light: Tensor, radius: int | None = None, levels: int = MOST_LEVELS) -> Tensor:
+    """Give the entropy of the grey values in a disk around every pixel, in bits: `skimage.filters.rank.entropy`.
+
+    Values are rounded to `levels` grey levels, as in a PNG. At the picture's edge the disk is cut; it is not cut at the
+    borders of parts, so a part's mean entropy tells of its outline too, the more the thinner the part is.
+
+    Parameters
+    ----------
+    light : luminance [N, H, W], 0 to 1.
+    radius : of the disk, in pixels; None: `default_radius`.
+    levels : 2 to 256. With few pixels in the disk, 256 levels are so many that a smooth slope of brightness nearly
+        reaches the highest entropy there is, log2 of the number of pixels.
+
+    Raises
+    ------
+    LisError : values that are not [N, H, W], a radius below 1, levels beyond 2 to 256.
+
+    Examples
+    --------
+    >>> local_entropy(torch.zeros(1, 8, 8)).max()
+    tensor(0.)
+    """
+    if light.ndim != 3 or not light.is_floating_point():
+        raise LisError(f"light is {light.dtype} {list(light.shape)}; floating-point [N, H, W] was expected.")
+    height, width = light.shape[1:]
+    radius = default_radius(height, width) if radius is None else whole_number(radius, "radius", 1)
+    levels = whole_number(levels, "levels", 2, MOST_LEVELS)
+    # With counts c of the values in a window of n pixels: entropy = log2 n - (sum over its pixels of log2 c) / n.
+    # Comparing pixels replaces histograms, and as the same comparison serves many windows there are few of them.
+    grey = (light.float() * (levels - 1)).round().clamp(0, levels - 1).to(torch.int16)  # [N, H, W]
+    wide = torch.nn.functional.pad(grey, (2 * radius,) * 4, value=-1)  # beyond the edge nothing is equal
+    offsets = disk(radius)
+    equal: dict[tuple[int, int], Tensor] = {}
+
+    def same(dy: int, dx: int) -> Tensor:
+        """Where a pixel has the value of the one (dy, dx) away from it, as bytes [N, H, W]."""
+        if (dy, dx) not in equal:
+            top, left = 2 * radius + dy, 2 * radius + dx
+            equal[dy, dx] = (grey == wide[:, top : top + height, left : left + width]).view(torch.uint8)
+        return equal[dy, dx]
+
+    inside = torch.zeros(height, width, device=light.device)  # pixels of the window that lie in the picture
+    logs = torch.zeros_like(light, dtype=torch.float32)  # sum of log2 c
+    product = torch.ones_like(logs)
+    factors, most = 0, int(math.log(_LARGEST) / math.log(len(offsets)))
+    # Windows of 256 pixels and more can hold a value more often than a byte counts.
+    counter = torch.uint8 if len(offsets) < 256 else torch.int16
+    for oy, ox in offsets:
+        # [N, H, W]: how often the value of a pixel occurs in the window whose centre is (-oy, -ox) from it
+        count = torch.zeros_like(grey, dtype=counter)
+        for jy, jx in offsets:
+            count += same(jy - oy, jx - ox)
+        if abs(oy) >= height or abs(ox) >= width:
+            continue
+        centre = (slice(max(0, -oy), height - max(0, oy)), slice(max(0, -ox), width - max(0, ox)))
+        pixel = (slice(max(0, oy), height - max(0, -oy)), slice(max(0, ox), width - max(0, -ox)))
+        product[:, *centre] *= count[:, *pixel]
+        inside[centre] += 1
+        factors += 1
+        if factors == most:
+            logs += product.log2()
+            product.fill_(1)
+            factors = 0
+    logs += product.log2()
+    return (inside.log2() - logs / inside).clamp_min(0)
