@@ -25,7 +25,7 @@ from .files import sha256_file
 from .names import spelling_hint, unique_names
 
 MODELS_FOLDER = Path(__file__).parent / "models"
-KINDS = ("generator", "classifier", "judge")
+KINDS = ("generator", "classifier", "judge", "segmenter")
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
@@ -38,8 +38,8 @@ class Entry:
     Attributes
     ----------
     name, kind : str
-        What `load_generator` ("generator") or `load_classifier` ("classifier", "judge") takes. A name may stand for a
-        generator and for a classifier.
+        What `load_generator` ("generator"), `load_classifier` ("classifier", "judge") or `load_segmenter` ("segmenter")
+        takes. A name may stand for one of each.
     file : str
         File name, in the package (no `url`) or in the cache folder.
     url : str or None
@@ -104,6 +104,12 @@ _ENTRIES = (
     ),
     _bundled(
         "fashion-judge", "judge", "fashion-judge.safetensors", "another CNN, which nothing is trained against"
+    ),
+    _bundled(
+        "fashion", "segmenter", "fashion-segmenter.safetensors", "13 parts, by the generator's features"
+    ),
+    _bundled(
+        "fashion-pictures", "segmenter", "fashion-picture-segmenter.safetensors", "13 parts, by the picture"
     ),
     *(
         _published(

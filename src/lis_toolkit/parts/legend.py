@@ -53,7 +53,8 @@ class Legend:
     colours: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.names, str) or not isinstance(self.names, Sequence):
+        given: Any = self.names
+        if isinstance(given, str) or not isinstance(given, Sequence):
             raise LisError(f"the legend's names are {self.names!r}; a sequence of names was expected.")
         for name in self.names:
             if not isinstance(name, str) or not name.strip() or len(name) > 100 or not name.isprintable():
