@@ -1,4 +1,4 @@
-"""Segmenters by name or file, and what they say of pictures: from latents, in one pass of the generator, or from pixels."""
+"""Segmenters by name or file, and what they say of pictures: from latents in one pass, or from pixels."""
 
 from __future__ import annotations
 
