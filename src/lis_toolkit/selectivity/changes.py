@@ -10,19 +10,20 @@ import numpy as np
 
 from ..errors import LisError
 from ..names import spelling_hint
+from ..parts.measures import ABSENT, MEASURES
 from .ends import SweepEnds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ABSENT, MISSING = 1, -1  # codes of a part: not in the picture; no such row in the table
+MISSING = -1  # in place of a part's code: the table has no such row
 EXTENTS = (
     "area",
     "perimeter",
     "components",
 )  # 0 where the part is absent; other measures are undefined there
 RELATIVE = "area_relative"  # change of the area divided by the area at the first step
-ANGLE = "angle"  # of an axis without a head: turned by pi it is the same
+CIRCULAR = [name for name, known in MEASURES.items() if known.circular]
 WHOLE = "picture"
 LOGIT = "logit"
 
@@ -90,7 +91,7 @@ def change_of(
         undefined = np.nan if measure not in (*EXTENTS, RELATIVE) else 0.0
         first, last = np.where(gone[0], undefined, first), np.where(gone[1], undefined, last)
         first = np.where(~known | (gone[0] & gone[1]), np.nan, first)
-    if measure == ANGLE:
+    if measure in CIRCULAR:
         return angle_change(first, last), vanished, appeared
     change = last - first
     if measure == RELATIVE:
