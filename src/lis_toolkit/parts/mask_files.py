@@ -73,14 +73,17 @@ def read_mask(
                     f"mask {path} is {image.width} x {image.height} pixels; {size[1]} x {size[0]} were expected. Draw "
                     "it on the picture itself, pixel by pixel."
                 )
+            image.verify()  # every checksum, which decoding does not look at
+        with Image.open(path, formats=("PNG",)) as image:
             image.load()
             return _labels(image, path, legend, indices)
     except LisError:
         raise
     except Image.UnidentifiedImageError:
         raise LisError(f"mask {path} is not a PNG file, or damaged at its start; save it as PNG.") from None
-    # Decoders raise what a damaged file leads them to; DecompressionBombError is no subclass of any other.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Image.DecompressionBombError) as error:
+    except (
+        Exception
+    ) as error:  # decoders raise what a damaged file leads them to: struct.error, SyntaxError ...
         raise LisError(f"mask {path} can't be read: {error}. Save it again as PNG.") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..errors import LisError
 from ..files import load_tensors, save_tensors
 from ..folders import output_folder
 from ..names import finite_number, spelling_hint, whole_number
+from .identity import check_generator
 from .legend import Legend
 from .mask_files import read_mask, write_mask
 
@@ -28,8 +28,6 @@ LEGEND_FILE, LATENTS_FILE = "legend.json", "latents.safetensors"
 SPLITS = ("train", "held out")
 BUNDLED = {"fashion": Path(__file__).parents[1] / "data" / "fashion-masks"}
 MOST_PIXELS = 4096  # on a side
-# Hashing the weights of a large generator takes a second, and sweeps ask thousands of times.
-_hashes: weakref.WeakKeyDictionary[Any, tuple[Any, str]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -216,30 +214,6 @@ class PartMasks:
         return torch.cat(rows)
 
 
-def check_generator(generator: Generator, expected: str, owner: str) -> None:
-    """Raise a LisError unless the generator's hash is `expected` (or nothing is expected).
-
-    The hash is computed once, and again after weights were replaced or written to.
-
-    Examples
-    --------
-    >>> check_generator(generator, segmenter.generator_hash, "the segmenter was trained on")
-    """
-    if not expected:
-        return
-    tensors = [*generator.parameters(), *generator.buffers()]
-    state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
-    before, known = _hashes.get(generator, (None, ""))
-    if state != before:
-        known = generator.hash
-        _hashes[generator] = (state, known)
-    if known != expected:
-        raise LisError(
-            f"{owner} the generator {expected[:12]}...; this one, {generator.name!r}, is {known[:12]}... "
-            "Take the generator of that hash, or label and train again with this one."
-        )
-
-
 def load_masks(name_or_folder: str | os.PathLike[str]) -> PartMasks:
     """Read labelled pictures: the bundled "fashion", or a folder that `save_masks` or a person made.
 
@@ -334,12 +308,17 @@ def save_masks(masks: PartMasks, folder: str | os.PathLike[str]) -> None:
     text = json.dumps(described, indent=1, ensure_ascii=False)
     rows = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in pictures)
     text = f'{text[:-2]},\n "pictures": [\n{rows}\n ]\n}}\n'
-    with output_folder(folder) as place:
-        for picture, labels in zip(masks.pictures, masks.labels, strict=True):
-            write_mask(place / picture.file, labels, masks.legend)
-        if masks.w is not None:
-            save_tensors(place / LATENTS_FILE, {"w": masks.w}, {"format": FORMAT})
-        (place / LEGEND_FILE).write_text(text, encoding="utf-8")
+    try:
+        with output_folder(folder) as place:
+            for picture, labels in zip(masks.pictures, masks.labels, strict=True):
+                write_mask(place / picture.file, labels, masks.legend)
+            if masks.w is not None:
+                save_tensors(place / LATENTS_FILE, {"w": masks.w}, {"format": FORMAT})
+            (place / LEGEND_FILE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LisError(
+            f"can't write {folder}: {error}. The folder is not writable or full; give another one."
+        ) from error
 
 
 def collect_masks(

@@ -16,8 +16,8 @@ from ..images import check_images
 from ..names import whole_number
 from ..stylegan import Generator
 from ..stylegan.generator import ACTIVATION_BYTES, PRECISIONS
+from .identity import check_generator
 from .legend import Legend
-from .masks import check_generator
 from .network import Segmenter
 
 __all__ = [
