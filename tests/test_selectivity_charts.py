@@ -114,7 +114,7 @@ def test_any_number_of_units_fits_a_screen(units):
     "call, message",
     [
         (lambda r: forest_chart(r, "sleave"), "no part 'sleave'.*Did you mean 'sleeve'"),
-        (lambda r: volcano_chart(r, "heel", class_="Coat"), "sweep with more samples"),
+        (lambda r: volcano_chart(r, "heel", class_name="Coat"), "sweep with more samples"),
         (lambda r: profile_chart(r), "give either unit or part"),
         (lambda r: map_chart(r, measure="texture"), "no measure 'texture'; it has area, entropy"),
         (lambda r: forest_chart(r, "sleeve", units=[77]), "unit 77 is not in the ranking"),

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 
+from .parts.measures import MEASURES
+
 __all__ = ["amount", "change_label", "change_text", "is_share"]
 
-SHARES = frozenset({"area", "area_relative", "foreground"})
-UNITS = {
-    "area": "share of the picture",
-    "foreground": "share of the picture",
-    "area_relative": "share of the first step's area",
-    "luminance": "image range 0 to 1",
-    "red": "image range 0 to 1",
-    "green": "image range 0 to 1",
-    "blue": "image range 0 to 1",
-    "entropy": "bits",
-    "perimeter": "pixels",
-    "centre_x": "pixels, right is more",
-    "centre_y": "pixels, down is more",
-    "major_axis": "pixels",
-    "minor_axis": "pixels",
-    "angle": "radians",
-    "components": "number",
+RELATIVE = "area_relative"  # a measure of changes only
+SHARES = frozenset({"area", RELATIVE, "foreground"})
+WITH_RELATIVE = frozenset({"area", "foreground", "perimeter", "major_axis", "minor_axis"})
+OTHERS = {
+    RELATIVE: ("area", "share of the first step's"),
+    "foreground": ("foreground", "share of the picture"),
 }
 
 
@@ -37,10 +28,11 @@ def change_label(measure: str) -> str:
     Examples
     --------
     >>> change_label("entropy")
-    'change of entropy, first to last step (bits)'
+    'change of local entropy, first to last step (bits)'
     """
-    unit = UNITS.get(measure)
-    return f"change of {measure}, first to last step" + (f" ({unit})" if unit else "")
+    known = MEASURES.get(measure)
+    label, unit = (known.label, known.unit) if known else OTHERS.get(measure, (measure, ""))
+    return f"change of {label}, first to last step" + (f" ({unit})" if unit else "")
 
 
 def amount(measure: str, value: float, signed: bool = False) -> str:
@@ -51,7 +43,7 @@ def amount(measure: str, value: float, signed: bool = False) -> str:
     >>> amount("area", 0.123), amount("entropy", -1.5, signed=True)
     ('12.3 %', '-1.5')
     """
-    if value is None or math.isnan(value):
+    if math.isnan(value):
         return "–"
     sign = "+" if signed else ""
     if is_share(measure):
@@ -60,15 +52,16 @@ def amount(measure: str, value: float, signed: bool = False) -> str:
     return f"{value:{sign}.3g}"
 
 
-def change_text(measure: str, first: float, last: float) -> str:
-    """Return "first -> last", and for areas how much that is of the first.
+def change_text(measure: str, first: float, last: float, vanished: bool = False) -> str:
+    """Return "first → last", and for sizes by how much of the first that is.
 
     Examples
     --------
     >>> change_text("area", 0.1, 0.15)
     '10.0 % → 15.0 % (+50 %)'
     """
-    text = f"{amount(measure, first)} → {amount(measure, last)}"
-    if measure in ("area", "foreground", "perimeter") and first > 0 and not math.isnan(last):
+    measure = "area" if measure == RELATIVE else measure
+    text = f"{amount(measure, first)} → {'absent' if vanished else amount(measure, last)}"
+    if measure in WITH_RELATIVE and first > 0 and not (math.isnan(last) or vanished):
         text += f" ({100 * (last / first - 1):+.0f} %)"
     return text

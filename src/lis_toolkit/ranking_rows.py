@@ -47,14 +47,17 @@ def cut(text: object, longest: int = LONGEST) -> str:
 
 
 def chosen_rows(
-    ranking: pd.DataFrame, part: str | None = None, measure: str | None = "area", class_: str | None = POOLED
+    ranking: pd.DataFrame,
+    part: str | None = None,
+    measure: str | None = "area",
+    class_name: str | None = POOLED,
 ) -> pd.DataFrame:
     """Return the rows of one part, measure and class; None keeps them all.
 
     Parameters
     ----------
     ranking : what `score_selectivity` returned: a row for each unit, part, measure and class.
-    part, measure, class_ : names; the class "all" holds the samples of all classes together.
+    part, measure, class_name : names; the class "all" holds the samples of all classes together.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def chosen_rows(
             "part, measure and class."
         )
     rows = ranking
-    for column, name in (("part", part), ("measure", measure), ("class", class_)):
+    for column, name in (("part", part), ("measure", measure), ("class", class_name)):
         if name is None:
             continue
         known = [str(one) for one in ranking[column].dropna().unique()]
@@ -85,7 +88,7 @@ def chosen_rows(
     if len(rows) == 0:
         asked = ", ".join(
             f"{what} {name!r}"
-            for what, name in (("part", part), ("measure", measure), ("class", class_))
+            for what, name in (("part", part), ("measure", measure), ("class", class_name))
             if name
         )
         raise LisError(
@@ -196,7 +199,7 @@ class EffectMatrix:
 def effect_matrix(
     ranking: pd.DataFrame,
     measure: str = "area",
-    class_: str = POOLED,
+    class_name: str = POOLED,
     value: str = "effect",
     most: int = 40,
     order: str = "clustered",
@@ -207,7 +210,7 @@ def effect_matrix(
     Parameters
     ----------
     ranking : what `score_selectivity` returned.
-    measure, class_ : which of its rows.
+    measure, class_name : which of its rows.
     value : the column that fills the matrix.
     most : units that are kept, those with the largest |value| for any part.
     order : "clustered" (average linkage of their rows), or "sorted" (by the part where |value| is largest).
@@ -227,7 +230,7 @@ def effect_matrix(
     if order not in ("clustered", "sorted"):
         raise LisError(f"order is {order!r}; 'clustered' or 'sorted' was expected.")
     whole_number(most, "most", 1)
-    rows = chosen_rows(ranking, None, measure, class_)
+    rows = chosen_rows(ranking, None, measure, class_name)
     if value not in rows.columns:
         raise LisError(f"the ranking has no column {value!r}.{spelling_hint(value, rows.columns)}")
     names = list(dict.fromkeys(rows["part"].astype(str)))  # in the ranking's order
@@ -236,7 +239,7 @@ def effect_matrix(
     values = values.dropna(axis="columns", how="all")  # parts that no picture has are left out
     if values.shape[1] == 0:
         raise LisError(
-            f"no unit has a value in {value} for {measure!r} in class {class_!r}; choose another, or sweep "
+            f"no unit has a value in {value} for {measure!r} in class {class_name!r}; choose another, or sweep "
             "with more samples."
         )
     finite = values.to_numpy()  # [U, P]
@@ -341,7 +344,7 @@ def profile_choice(
     return ("part", unit_rows(rows, [unit], 1)) if unit is not None else ("unit", rows)
 
 
-def volcano_rows(ranking: pd.DataFrame, part: str, measure: str, class_: str) -> tuple[pd.DataFrame, int]:
+def volcano_rows(ranking: pd.DataFrame, part: str, measure: str, class_name: str) -> tuple[pd.DataFrame, int]:
     """Return the rows that have an effect and a q, and of how many units they are.
 
     Raises
@@ -354,20 +357,20 @@ def volcano_rows(ranking: pd.DataFrame, part: str, measure: str, class_: str) ->
     """
     import numpy as np
 
-    rows = chosen_rows(ranking, part, measure, class_)
+    rows = chosen_rows(ranking, part, measure, class_name)
     kept = rows[np.isfinite(rows["effect"].to_numpy(float)) & rows["q"].notna().to_numpy()]
     if len(kept) == 0:
         raise LisError(
-            f"no unit has an effect and a q for {part} {measure} in class {class_!r}; choose another, or sweep with "
+            f"no unit has an effect and a q for {part} {measure} in class {class_name!r}; choose another, or sweep with "
             "more samples."
         )
     return kept, rows["unit"].nunique()
 
 
-def ranking_title(measure: str, class_: str, part: str | None = None) -> str:
+def ranking_title(measure: str, class_name: str, part: str | None = None) -> str:
     """Return what a figure is about: part, measure, class."""
     of = "parts" if part is None else cut(part)
-    return f"{of}: {measure}, " + ("all classes" if class_ == POOLED else cut(class_))
+    return f"{of}: {measure}, " + ("all classes" if class_name == POOLED else cut(class_name))
 
 
 def share_text(value: float) -> str:

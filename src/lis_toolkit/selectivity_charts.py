@@ -38,7 +38,7 @@ UNSURE, EMPTY = "#b9c6cf", "#dcdcdc"
 def map_chart(
     ranking: pd.DataFrame,
     measure: str = "area",
-    class_: str = POOLED,
+    class_name: str = POOLED,
     most: int = 60,
     order: str = "clustered",
     significance: float = SIGNIFICANT,
@@ -50,7 +50,7 @@ def map_chart(
     Parameters
     ----------
     ranking : what `score_selectivity` returned.
-    measure, class_ : which of its rows; the class "all" holds all samples.
+    measure, class_name : which of its rows; the class "all" holds all samples.
     most : units that are drawn, those with the largest effects.
     order : "clustered" or "sorted", as in `selectivity_map`.
     significance : share of false findings among those that get a dot.
@@ -70,7 +70,7 @@ def map_chart(
     import numpy as np
     import plotly.graph_objects as go
 
-    found = effect_matrix(ranking, measure, class_, "effect", most, order, significance)
+    found = effect_matrix(ranking, measure, class_name, "effect", most, order, significance)
     limit = largest(found.values)
     units = [f"unit {unit}" for unit in found.units]
     parts = [cut(part) for part in found.parts]
@@ -94,7 +94,7 @@ def map_chart(
     some = f"{count} of {found.of} units, " if count < found.of else ""
     _lay_out(
         chart,
-        f"{ranking_title(measure, class_)} ({some}{dots})",
+        f"{ranking_title(measure, class_name)} ({some}{dots})",
         150 + max(140, min(15 * count, TALLEST - 150)),
     )
     chart.update_layout(plot_bgcolor=EMPTY, width=max(520, min(WIDTH, 260 + 40 * len(parts))))
@@ -112,7 +112,7 @@ def volcano_chart(
     ranking: pd.DataFrame,
     part: str,
     measure: str = "area",
-    class_: str = POOLED,
+    class_name: str = POOLED,
     labels: int = 12,
     significance: float = SIGNIFICANT,
 ) -> go.Figure:
@@ -121,7 +121,7 @@ def volcano_chart(
     Parameters
     ----------
     ranking : what `score_selectivity` returned.
-    part, measure, class_ : which of its rows.
+    part, measure, class_name : which of its rows.
     labels : significant units that are named, those with the largest effects; one for which there is no room is not.
     significance : q at the dashed line.
 
@@ -140,7 +140,7 @@ def volcano_chart(
     import numpy as np
     import plotly.graph_objects as go
 
-    rows, count = volcano_rows(ranking, part, measure, class_)
+    rows, count = volcano_rows(ranking, part, measure, class_name)
     effect = rows["effect"].to_numpy(float)
     height, capped = minus_log_q(rows)
     sure = rows["q"].to_numpy(float) < significance
@@ -155,7 +155,7 @@ def volcano_chart(
             },
         )
     )  # fmt: skip
-    _lay_out(chart, f"{ranking_title(measure, class_, part)} ({len(rows)} of {count} units)", 460)
+    _lay_out(chart, f"{ranking_title(measure, class_name, part)} ({len(rows)} of {count} units)", 460)
     chart.add_hline(y=-float(np.log10(significance)), line={"dash": "dash", "color": FAINT, "width": 1})
     chart.add_vline(x=0, line={"color": FAINT, "width": 1})
     chart.update_xaxes(range=[-limit, limit], title="effect: mean change / sd over samples (right: more)")
@@ -260,7 +260,7 @@ def forest_chart(
     ranking: pd.DataFrame,
     part: str,
     measure: str = "area",
-    class_: str = POOLED,
+    class_name: str = POOLED,
     units: Sequence[int] | None = None,
     top: int = 20,
     significance: float = SIGNIFICANT,
@@ -270,7 +270,7 @@ def forest_chart(
     Parameters
     ----------
     ranking : what `score_selectivity` or `rank_units` returned.
-    part, measure, class_ : which of its rows.
+    part, measure, class_name : which of its rows.
     units : which ones, in this order; default: the `top` ones with the largest effects.
     top : how many, at most 60.
     significance : dots are filled where q is below it.
@@ -289,11 +289,11 @@ def forest_chart(
     """
     import plotly.graph_objects as go
 
-    rows = unit_rows(chosen_rows(ranking, part, measure, class_), units, min(top, 60))
+    rows = unit_rows(chosen_rows(ranking, part, measure, class_name), units, min(top, 60))
     rows = rows[rows["mean_change"].notna()]
     if len(rows) == 0:
         raise LisError(
-            f"none of the units has a change of {part} {measure} in class {class_!r}; give others."
+            f"none of the units has a change of {part} {measure} in class {class_name!r}; give others."
         )
     names = [f"unit {unit}" for unit in rows["unit"]]
     more = rows["mean_change"].to_numpy(float) > 0
@@ -302,7 +302,7 @@ def forest_chart(
         trace = _intervals(rows[chosen], "unit", measure, colour, "circle", significance)
         trace.y = [f"unit {unit}" for unit in rows["unit"][chosen]]
         chart.add_trace(trace)
-    title = f"{ranking_title(measure, class_, part)} (filled: q < {significance:g})"
+    title = f"{ranking_title(measure, class_name, part)} (filled: q < {significance:g})"
     _lay_out(chart, title, 130 + 18 * len(rows))
     chart.update_xaxes(
         title=change_label(measure),

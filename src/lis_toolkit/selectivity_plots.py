@@ -39,7 +39,7 @@ EMPTY = "#dcdcdc"  # of a heat map: no value
 def selectivity_map(
     ranking: pd.DataFrame,
     measure: str = "area",
-    class_: str = POOLED,
+    class_name: str = POOLED,
     most: int = 40,
     order: str = "clustered",
     significance: float = SIGNIFICANT,
@@ -52,7 +52,7 @@ def selectivity_map(
     Parameters
     ----------
     ranking : what `score_selectivity` returned.
-    measure, class_ : which of its rows; the class "all" holds all samples.
+    measure, class_name : which of its rows; the class "all" holds all samples.
     most : units that are drawn; more than about 60 are drawn as thin rows, of which some are numbered.
     order : "clustered", units with like effects beside each other, or "sorted" by the part they change most.
     significance : share of false findings among those that get a dot.
@@ -72,7 +72,7 @@ def selectivity_map(
     import numpy as np
     from matplotlib import colormaps
 
-    found = effect_matrix(ranking, measure, class_, "effect", most, order, significance)
+    found = effect_matrix(ranking, measure, class_name, "effect", most, order, significance)
     count, width = found.values.shape
     row = min(0.19, (TALLEST - 1.6) / count)  # inches
     longest = max(len(cut(part)) for part in found.parts)
@@ -97,7 +97,7 @@ def selectivity_map(
     )
     axes.tick_params(length=2)
     axes.set_ylabel(f"unit ({count} of {found.of})" if count < found.of else "unit", fontsize=8)
-    axes.set_title(ranking_title(measure, class_), fontsize=9, loc="left", parse_math=False)
+    axes.set_title(ranking_title(measure, class_name), fontsize=9, loc="left", parse_math=False)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, aspect=18)
     bar.set_label(f"effect: mean / sd over samples\n(dot: q < {significance:g}; grey: no value)", fontsize=7)
     bar.ax.tick_params(labelsize=7)
@@ -108,7 +108,7 @@ def volcano_plot(
     ranking: pd.DataFrame,
     part: str,
     measure: str = "area",
-    class_: str = POOLED,
+    class_name: str = POOLED,
     labels: int = 12,
     significance: float = SIGNIFICANT,
 ) -> Figure:
@@ -117,7 +117,7 @@ def volcano_plot(
     Parameters
     ----------
     ranking : what `score_selectivity` returned.
-    part, measure, class_ : which of its rows.
+    part, measure, class_name : which of its rows.
     labels : significant units that are named, those with the largest effects; one for which there is no room is not.
     significance : q at the dashed line.
 
@@ -135,7 +135,7 @@ def volcano_plot(
     """
     import numpy as np
 
-    rows, count = volcano_rows(ranking, part, measure, class_)
+    rows, count = volcano_rows(ranking, part, measure, class_name)
     figure = figure_class()(figsize=(6.0, 4.4), dpi=100, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     quiet(axes)
@@ -158,7 +158,7 @@ def volcano_plot(
     note = "; triangles: q = 0" if capped.any() else ""
     axes.set_ylabel(f"-log10 q (dashed: q = {significance:g}{note})", fontsize=8)
     axes.set_title(
-        f"{ranking_title(measure, class_, part)} ({len(rows)} of {count} units)",
+        f"{ranking_title(measure, class_name, part)} ({len(rows)} of {count} units)",
         fontsize=9,
         loc="left",
         parse_math=False,
@@ -266,7 +266,7 @@ def forest_plot(
     ranking: pd.DataFrame,
     part: str,
     measure: str = "area",
-    class_: str = POOLED,
+    class_name: str = POOLED,
     units: Sequence[int] | None = None,
     top: int = 20,
     significance: float = SIGNIFICANT,
@@ -276,7 +276,7 @@ def forest_plot(
     Parameters
     ----------
     ranking : what `score_selectivity` or `rank_units` returned.
-    part, measure, class_ : which of its rows.
+    part, measure, class_name : which of its rows.
     units : which ones, in this order; default: the `top` ones with the largest effects.
     top : how many.
     significance : dots are filled where q is below it.
@@ -294,11 +294,11 @@ def forest_plot(
     --------
     >>> forest_plot(ranking, "sleeve", top=12).savefig("forest.png")
     """
-    rows = unit_rows(chosen_rows(ranking, part, measure, class_), units, min(top, 60))
+    rows = unit_rows(chosen_rows(ranking, part, measure, class_name), units, min(top, 60))
     rows = rows[rows["mean_change"].notna()]
     if len(rows) == 0:
         raise LisError(
-            f"none of the units has a change of {part} {measure} in class {class_!r}; give others."
+            f"none of the units has a change of {part} {measure} in class {class_name!r}; give others."
         )
     figure = figure_class()(
         figsize=(6.4, 1.0 + 0.17 * len(rows)), dpi=100, facecolor="white", layout="constrained"
@@ -320,7 +320,7 @@ def forest_plot(
     beside.tick_params(length=0)
     beside.spines["right"].set_visible(False)
     axes.set_title("effect, same sign", fontsize=7, loc="right", color=FAINT)
-    axes.set_title(ranking_title(measure, class_, part), fontsize=9, loc="left", parse_math=False)
+    axes.set_title(ranking_title(measure, class_name, part), fontsize=9, loc="left", parse_math=False)
     axes.set_xlabel(f"{change_label(measure)} (filled: q < {significance:g})", fontsize=8)
     return figure
 
