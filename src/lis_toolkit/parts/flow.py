@@ -27,6 +27,7 @@ _GAIN, _NO_CONTRAST = (
     0.18,
     0.02,
 )  # nearly 3 spreads fit into the range; below 5 of 256 grey levels there is no contrast
+_COARSE = 4  # pixels of a blur's standard deviation that are enough
 _MULTIPLE = 8  # sides that RAFT takes
 
 FlowMethod = Callable[[Tensor, Tensor], Tensor]
@@ -137,12 +138,17 @@ def local_contrast(light: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, spread: float) -> Tensor:
-    """Blur pictures [N, H, W] by a Gaussian of standard deviation `spread` in pixels."""
-    reach = min(math.ceil(3 * spread), min(x.shape[1:]) - 1)
+    """Blur pictures [N, H, W] by a Gaussian of standard deviation `spread` in pixels, wide ones on reduced pictures."""
+    size = (x.shape[1], x.shape[2])
+    factor = max(1, int(spread / _COARSE))
+    small = F.avg_pool2d(x[:, None], factor, ceil_mode=True)  # [N, 1, h, w]
+    spread = spread / factor
+    reach = math.ceil(3 * spread)
     weights = torch.exp(-((torch.arange(-reach, reach + 1) / spread) ** 2) / 2).to(x)
     weights = weights / weights.sum()
-    wide = F.pad(x[:, None], (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(wide, weights[None, None, :, None]), weights[None, None, None, :])[:, 0]
+    wide = F.pad(small, (reach,) * 4, mode="replicate")
+    small = F.conv2d(F.conv2d(wide, weights[None, None, :, None]), weights[None, None, None, :])
+    return small[:, 0] if factor == 1 else F.interpolate(small, size, mode="bilinear")[:, 0]
 
 
 def raft_flow(network: nn.Module, before: Tensor, after: Tensor, batch_size: int = 8) -> Tensor:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Motion", "dense_flow", "fit_affine", "measure_motion"]
 
 LEAST_PIXELS = 12  # reliable foreground pixels; with fewer, nothing is said about the motion of the whole
-LEAST_GRADIENT = 0.02  # of the unit range per pixel, root mean square over 5 x 5 pixels; 5 of 256 grey levels
-_WINDOW = 5  # pixels
+LEAST_GRADIENT = (
+    0.02  # of the unit range per pixel of a picture of 32 to 63 pixels, root mean square; 5 of 256 levels
+)
+LEAST_SHARE = 0.2  # of the gradient: what must lie across its main direction for motion along it to be seen
+_COARSE, _WINDOW = 32, 5  # pixels: size of the picture and of the window in which texture is judged
 _IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
 
@@ -38,11 +41,13 @@ class Motion:
     flow : float32 [N, H, W, 2], what is at p before is at p + flow after: dx to the right and dy downwards, pixels.
     affine : float64 [N, 2, 3], the motion of the whole: p goes to affine @ (x, y, 1). The identity where `fitted` is
         False.
-    residual : float32 [N, H, W, 2], flow without the motion of the whole.
+    residual : float32 [N, H, W, 2], flow without the motion of the whole. Where not `clear`, along an edge, motion in
+        the edge's direction can't be seen, whatever flow says, and only that across it is kept.
     error : float32 [N, H, W], pixels by which the way forth and back misses the start.
     reliable : bool [N, H, W], where flow can be relied on: it comes back, stays in the picture, and there is something
-        to see. Along an edge it still says nothing of motion in the edge's direction.
-    foreground : bool [N, H, W], the pixels that the motion of the whole was fitted to, where reliable.
+        to see.
+    clear : bool [N, H, W], where what is to be seen has more than one direction.
+    foreground : bool [N, H, W]; the motion of the whole was fitted to its reliable and clear pixels.
     fitted : bool [N], whether there were enough of them.
     """
 
@@ -51,6 +56,7 @@ class Motion:
     residual: Tensor
     error: Tensor
     reliable: Tensor
+    clear: Tensor
     foreground: Tensor
     fitted: Tensor
 
@@ -144,9 +150,9 @@ def measure_motion(
 ) -> Motion:
     """Measure how pictures moved: dense flow forth and back, and the affine motion of the whole taken out.
 
-    The affine motion is the one with the least median of distances over the reliable pixels of the foreground, so that
-    less than half of them may do something else (Rousseeuw 1984; OpenCV's LMEDS, refined on its inliers); the same at
-    every call.
+    The affine motion is the one with the least median of distances over the reliable and clear pixels of the
+    foreground, so that less than half of them may do something else (Rousseeuw 1984; OpenCV's LMEDS, refined on its
+    inliers); the same at every call.
 
     Parameters
     ----------
@@ -181,17 +187,21 @@ def measure_motion(
     squares = flow.square().sum(dim=3) + returned.square().sum(dim=3)
     goal = places + flow
     stays = (goal >= -0.5).all(dim=3) & (goal[..., 0] <= width - 0.5) & (goal[..., 1] <= height - 0.5)
-    reliable = (error.square() < limit**2 + 0.01 * squares) & stays & _textured(before)
+    textured, clear, across = _texture(before)
+    reliable = (error.square() < limit**2 + 0.01 * squares) & stays & textured
     affine, fitted = [], []
     for i in range(n):
-        known = reliable[i] & mask[i]
+        known = reliable[i] & clear[i] & mask[i]
         found = fit_affine(places[known], goal[i][known])
         fitted.append(found is not None)
         affine.append(torch.tensor(_IDENTITY, dtype=torch.float64) if found is None else found)
     whole = torch.stack(affine)  # [N, 2, 3]
     ones = torch.cat([places, torch.ones(height, width, 1, dtype=places.dtype)], dim=2)  # [H, W, 3]
     moved = torch.einsum("nij,hwj->nhwi", whole, ones) - places  # [N, H, W, 2]
-    return Motion(flow, whole, (flow - moved).float(), error.float(), reliable, mask, torch.tensor(fitted))
+    residual = (flow - moved).float()
+    seen = (residual * across).sum(dim=3, keepdim=True) * across  # its part across an edge
+    residual = torch.where(clear[..., None], residual, seen)
+    return Motion(flow, whole, residual, error.float(), reliable, clear, mask, torch.tensor(fitted))
 
 
 def fit_affine(places: Tensor, goals: Tensor) -> Tensor | None:
@@ -248,16 +258,28 @@ def _sample(flow: Tensor, at: Tensor) -> Tensor:
     ).permute(0, 2, 3, 1)
 
 
-def _textured(x: Tensor) -> Tensor:
-    """Where there is something to follow, [N, H, W]: enough difference between neighbours within 5 x 5 pixels."""
-    light = luminance(x)
-    wide = F.pad(light[:, None], (1, 1, 1, 1), mode="replicate")
+def _texture(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Judge what there is to follow around every pixel, by the structure tensor of 5 x 5 pixels of a small picture.
+
+    Returns
+    -------
+    textured [N, H, W], whether there is enough contrast; clear [N, H, W], whether it has more than one direction; and
+    the unit vector (x, y) of the direction of most contrast, across an edge, [N, H, W, 2].
+    """
+    light = luminance(x)[:, None]
+    size = (light.shape[2], light.shape[3])
+    light = F.avg_pool2d(light, max(1, min(size) // _COARSE), ceil_mode=True)
+    wide = F.pad(light, (1, 1, 1, 1), mode="replicate")
     right = (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) / 2
     down = (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) / 2
-    energy = F.avg_pool2d(
-        right**2 + down**2, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False
-    )  # [N, 1, H, W]
-    return energy[:, 0] >= LEAST_GRADIENT**2
+    products = torch.cat([right * right, right * down, down * down], dim=1)  # [N, 3, h, w]
+    tensor = F.avg_pool2d(products, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+    xx, xy, yy = F.interpolate(tensor, size, mode="bilinear").unbind(1)  # [N, H, W]
+    total = xx + yy
+    least = (total / 2 - torch.hypot((xx - yy) / 2, xy)).clamp_min(0)  # contrast in the direction of least
+    across = torch.atan2(2 * xy, xx - yy) / 2
+    clear = (total >= LEAST_GRADIENT**2) & (least >= LEAST_SHARE**2 * total)
+    return total >= LEAST_GRADIENT**2, clear, torch.stack([across.cos(), across.sin()], dim=3)
 
 
 def _describe(moved: Tensor, inside: Tensor, reliable: Tensor, share: float) -> dict[str, float]:
