@@ -23,7 +23,7 @@ from .regions import (
     region_keys,
     region_sums,
 )
-from .texture import MOST_LEVELS, local_entropy
+from .texture import local_entropy
 from .whole import luminance, measure_pictures
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class PartMeasures:
 
 @torch.no_grad()
 def measure_parts(
-    x: Tensor, labels: Tensor, legend: Legend, radius: int | None = None, levels: int = MOST_LEVELS
+    x: Tensor, labels: Tensor, legend: Legend, radius: int | None = None, levels: int | None = None
 ) -> PartMeasures:
     """Measure every part of every picture.
 
@@ -198,7 +198,8 @@ def measure_parts(
     legend : names of the parts.
     radius : of the disk for local entropy, pixels; None: 2, and a 48th of the shorter side for large pictures. The
         disk is cut at the picture's edge, not at the part's: a part's texture includes its outline, as in the paper.
-    levels : grey levels for local entropy, 2 to 256.
+    levels : grey levels for local entropy, 2 to 256; None: 32, and 256 for disks of 64 pixels and more (radius 5), as
+        `texture.default_levels` explains.
 
     Returns
     -------
@@ -246,7 +247,7 @@ def _check_labels(labels: Tensor, x: Tensor, count: int) -> Tensor:
 
 
 def _measure(
-    x: Tensor, labels: Tensor, count: int, names: Sequence[str], radius: int | None, levels: int
+    x: Tensor, labels: Tensor, count: int, names: Sequence[str], radius: int | None, levels: int | None
 ) -> tuple[Tensor, Tensor]:
     """Return values [N, P, M] and codes [N, P] of one chunk."""
     n, channels, height, width = x.shape
