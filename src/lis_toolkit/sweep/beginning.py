@@ -18,7 +18,16 @@ from .rows import Piece, parquet_bytes, row_schema, start_table
 from .samples import Samples, collect_samples
 from .settings import Setup, settings_key
 
-__all__ = ["describe", "find_samples", "read_piece", "render_start"]
+__all__ = ["describe", "find_samples", "is_begun", "read_piece", "render_start"]
+
+
+def is_begun(folder: SweepFolder, manifest: dict[str, Any]) -> bool:
+    """Whether samples and start pictures are there and whole."""
+    try:
+        samples, _, _ = Samples.load(folder.path / SAMPLES)
+    except CheckpointError:
+        return False
+    return samples.sha256 == manifest["samples"]["sha256"] and folder.start_finished(manifest)
 
 
 def find_samples(

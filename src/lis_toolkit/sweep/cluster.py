@@ -72,7 +72,7 @@ def run_on_cluster(
         When the package is missing, `client` is not a client, or a file failed for good: which one and why. Files that
         came before are kept.
     """
-    distributed, config = _packages()
+    distributed, config = packages()
     if not isinstance(client, distributed.Client) or client.asynchronous:
         raise LisError(
             f"executor is of type {type(client).__name__}; a synchronous distributed.Client was expected, such as "
@@ -106,7 +106,8 @@ def run_on_cluster(
             client.cancel([*futures, shared])
 
 
-def _packages() -> tuple[Any, Any]:
+def packages() -> tuple[Any, Any]:
+    """Return the modules distributed and dask.config, or say how to install them."""
     try:
         return importlib.import_module("distributed"), importlib.import_module("dask.config")
     except ImportError as error:

@@ -84,7 +84,14 @@ class SweepFolder:
         """Raise a LisError when files of other origin have the names of ours; for a folder without a manifest."""
         if self.path.exists() and not self.path.is_dir():
             raise LisError(f"can't write a sweep to {self.path}: it is a file; give a folder.")
-        foreign = [name for name in OWN if name != SAMPLES and (self.path / name).exists()]
+        # Samples are looked into later; a folder for rows without any is of a sweep that was killed as it began.
+        rows = self.path / ROWS
+        begun = rows.is_dir() and not any(rows.iterdir())
+        foreign = [
+            name
+            for name in OWN
+            if name != SAMPLES and (self.path / name).exists() and not (name == ROWS and begun)
+        ]
         if foreign:
             raise LisError(
                 f"{self.path} holds {', '.join(foreign)}, but no {MANIFEST} of a sweep: these files are of other "
@@ -120,6 +127,12 @@ class SweepFolder:
                 with contextlib.suppress(OSError):
                     (self.path / LOCK).unlink()
                 os.close(handle)
+
+    def tidy(self) -> None:
+        """Remove what a process left that was killed when all was done, if that is possible."""
+        if (self.path / LOCK).exists():
+            with contextlib.suppress(LisError), self.locked():
+                pass
 
     def refusal(self, path: Path, error: BaseException) -> LisError:
         """Return the error for a file that can't be written."""

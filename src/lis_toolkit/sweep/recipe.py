@@ -21,8 +21,9 @@ from ..stylegan.generator import ACTIVATION_BYTES, PRECISIONS
 
 __all__ = ["Look", "Recipe", "rows_at_a_time", "set_units"]
 
-BATCH = 256  # rows; more gains nothing on a CPU
-RENDERED = 64  # pictures that a CPU renders fastest together
+BATCH = 256  # rows
+WHOLE = "picture"  # stands where a part's name does in the columns of whole pictures
+TOGETHER = 64  # pictures that go through the models at a time on a CPU, whose caches hold no more
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +93,9 @@ class Recipe:
 
     @cached_property
     def weights(self) -> Tensor:
-        """What a change of each unit [R] counts: one over its standard deviation, 0 for units that never varied."""
+        """What a change of each unit [R] counts: one over its standard deviation, NaN for units that never varied."""
         std = self.link.unit_std.cpu()
-        return torch.where(std > 0, 1 / std.clamp(min=1e-30), 0.0)
+        return torch.where(std > 0, 1 / std.clamp(min=1e-30), torch.nan)
 
     @cached_property
     def measured(self) -> tuple[list[str], list[str]]:
@@ -132,13 +133,14 @@ class Recipe:
             When the classifier gives NaN or infinite activations.
         """
         w = self.link.linear(r.to(self.link.device))
-        size = min(len(r), RENDERED) if self.generator.device.type == "cpu" else None
+        size = min(len(r), TOGETHER) if self.generator.device.type == "cpu" else None
         labels = None
         if self.segmenter is None:
             x = self.generator.render(w, size, self.precision)
         else:
             x, labels = render_parts(self.generator, self.segmenter, w, size, self.precision)
-        again = self.classifier.features(x.to(self.classifier.device, self.classifier.dtype))
+        seen = x.to(self.classifier.device, self.classifier.dtype)
+        again = torch.cat([self.classifier.features(part) for part in seen.split(size or len(seen))])
         logits = known_logits(self.classifier, again).float().cpu()  # [N, K]
         again = again.float().cpu()
         if not (bool(torch.isfinite(again).all()) and bool(torch.isfinite(logits).all())):
@@ -190,7 +192,7 @@ def _measures(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return all float columns and all codes, each [N], by their names."""
     whole = measure_pictures(x, labels, start)
-    floats = {f"picture.{name}": values for name, values in whole.items()}
+    floats = {f"{WHOLE}.{name}": values for name, values in whole.items()}
     if labels is None:
         return floats, {}
     parts = measure_parts(x, labels, legend)

@@ -118,7 +118,8 @@ def compute_piece(
         floats[:, part], codes[:, part], top[part] = look.floats.T, look.codes.T, look.top
         encoded[part] = look.r[torch.arange(len(rows)), units].numpy()
         change = look.r - start_r[rows]  # [B, R]
-        order = (change.abs() * recipe.weights).topk(recipe.moved, dim=1).indices  # [B, moved]
+        score = (change.abs() * recipe.weights).nan_to_num(-1.0)  # units that never varied come last
+        order = score.topk(recipe.moved, dim=1).indices  # [B, moved]
         moved_units[part], moved_changes[part] = order.numpy(), change.gather(1, order).numpy()
         if recipe.pictures:
             pictures += encode_pictures(look.x, recipe.pictures)

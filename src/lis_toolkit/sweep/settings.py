@@ -81,10 +81,10 @@ class Setup:
             self.settings["precision"],
             self.batch_size,
         )
-        columns = [*recipe.float_columns, *recipe.code_columns]
-        twice = sorted({c for c in columns if columns.count(c) > 1})
-        if twice:
-            raise LisError(f"the table would have the column {twice[0]!r} twice: rename that part or class.")
+        if recipe.legend is not None and {"picture", "logit"} & set(recipe.legend.parts):
+            raise LisError(
+                'a part is called "picture" or "logit", as other columns of the table begin: rename it.'
+            )
         return recipe
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..classifiers import Classifier
 from ..link import Link
 from ..stylegan import Generator
+from .beginning import is_begun
 from .filling import fill, refuse_other
 from .folder import SweepFolder
 from .result import Sweep
@@ -127,7 +128,8 @@ def sweep_units(
     else:
         refuse_other(folder, manifest, setup)
         sweep = Sweep.open(out)
-        if sweep.complete:
+        if sweep.complete and is_begun(folder, manifest):
+            folder.tidy()
             return sweep
     created = not folder.path.exists()
     try:
