@@ -221,6 +221,20 @@ def test_stored_latents_and_generators_without_classes(tmp_path):
         PartMasks(LEGEND, labels, pictures, plain.hash, w=torch.randn(2, 5)).latents(plain)
 
 
+def test_photographs_have_numbers_and_no_latents(tmp_path, generator):
+    labels = torch.zeros(2, 16, 16, dtype=torch.uint8)
+    pictures = [LabelledPicture(f"{i}.png", 1, photograph=i, split="held out") for i in (4, 5)]
+    save_masks(PartMasks(LEGEND, labels, pictures, made="on photographs"), tmp_path)
+    again = load_masks(tmp_path)
+    assert again.pictures == tuple(pictures)
+    with pytest.raises(LisError, match=r"4\.png shows photograph 4, which has no latent"):
+        again.latents(generator)
+    with pytest.raises(LisError, match="same picture"):
+        PartMasks(LEGEND, labels, [pictures[0], LabelledPicture("other.png", photograph=4)])
+    with pytest.raises(LisError, match="a seed and a photograph"):
+        LabelledPicture("a.png", 1, seed=3, photograph=4)
+
+
 def test_another_generator_or_size_is_refused(generator):
     masks = some_masks(generator)
     with pytest.raises(LisError, match="made for the generator"):

@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 FORMAT = "lis-masks-1"
 LEGEND_FILE, LATENTS_FILE = "legend.json", "latents.safetensors"
 SPLITS = ("train", "held out")
-BUNDLED = {"fashion": Path(__file__).parents[1] / "data" / "fashion-masks"}
+# In the legend file, and of LabelledPicture.
+_KEYS = {name: name for name in ("file", "seed", "psi", "split", "photograph")} | {"class": "label"}
+_DATA = Path(__file__).parents[1] / "data" / "fashion-masks"
+BUNDLED = {"fashion": _DATA, "fashion-photographs": _DATA / "photographs"}
 MOST_PIXELS = 4096  # on a side
 
 
 @dataclass(frozen=True)
 class LabelledPicture:
-    """Which generated picture a mask belongs to.
+    """Which picture, generated or a photograph, a mask belongs to.
 
     Attributes
     ----------
@@ -46,6 +49,8 @@ class LabelledPicture:
         Truncation.
     split : str
         "train" or "held out".
+    photograph : int or None
+        In place of a seed: number of a real photograph in its data set (bundled ones: ``load_fashion("sample")``).
     """
 
     file: str
@@ -53,6 +58,7 @@ class LabelledPicture:
     seed: int | None = None
     psi: float = 1.0
     split: str = "train"
+    photograph: int | None = None
 
     def __post_init__(self) -> None:
         name = self.file
@@ -65,6 +71,10 @@ class LabelledPicture:
             whole_number(self.label, f"the class of {name}", 0)
         if self.seed is not None:
             whole_number(self.seed, f"the seed of {name}", 0, 2**32 - 1)
+        if self.photograph is not None:
+            whole_number(self.photograph, f"the photograph of {name}", 0)
+            if self.seed is not None:
+                raise LisError(f"{name} has a seed and a photograph; give one of them.")
         object.__setattr__(self, "psi", finite_number(self.psi, f"psi of {name}"))
         if self.split not in SPLITS:
             raise LisError(
@@ -136,17 +146,21 @@ class PartMasks:
             keys: list[object] = [picture.file.lower()]
             if picture.seed is not None:
                 keys.append((picture.label, picture.seed, picture.psi))
+            if picture.photograph is not None:
+                keys.append(("photograph", picture.photograph))
             for key in keys:
                 if key in seen:
                     raise LisError(
-                        f"{seen[key]} and {picture.file} are the same picture (file name, or class, seed and psi); "
+                        f"{seen[key]} and {picture.file} are the same picture (file, class, seed and psi, photograph); "
                         "label every picture once."
                     )
                 seen[key] = picture.file
         if self.w is None:
-            missing = [p.file for p in self.pictures if p.seed is None]
+            missing = [p.file for p in self.pictures if p.seed is None and p.photograph is None]
             if missing:
-                raise LisError(f"{missing[0]} has neither a seed nor a latent; give one of them.")
+                raise LisError(
+                    f"{missing[0]} has neither a seed nor a latent, nor is it a photograph; give one of them."
+                )
         elif (
             not isinstance(self.w, Tensor)
             or not self.w.is_floating_point()
@@ -209,19 +223,21 @@ class PartMasks:
             return self.w.to(generator.device, torch.float32)
         rows = []
         for p in self.pictures:
-            assert p.seed is not None
+            if p.seed is None:
+                raise LisError(f"{p.file} shows photograph {p.photograph}, which has no latent.")
             rows.append(generator.map(generator.z_of_seeds([p.seed]), labels=p.label, psi=p.psi))
         return torch.cat(rows)
 
 
 def load_masks(name_or_folder: str | os.PathLike[str]) -> PartMasks:
-    """Read labelled pictures: the bundled "fashion", or a folder that `save_masks` or a person made.
+    """Read labelled pictures: bundled ones, or a folder that `save_masks` or a person made.
 
     Parameters
     ----------
     name_or_folder
-        "fashion", or a folder with `legend.json` and the PNG masks that it lists. Masks may be palette, RGB or RGBA
-        files in exactly the legend's colours, or grey ones whose values are the labels.
+        "fashion" (generated pictures), "fashion-photographs" (all held out), or a folder with `legend.json` and the PNG
+        masks that it lists. Masks may be palette, RGB or RGBA files in exactly the legend's colours, or grey ones whose
+        values are the labels.
 
     Raises
     ------
@@ -293,10 +309,7 @@ def save_masks(masks: PartMasks, folder: str | os.PathLike[str]) -> None:
     --------
     >>> save_masks(masks, "my masks")
     """
-    pictures = [
-        {"file": p.file, "class": p.label, "seed": p.seed, "psi": p.psi, "split": p.split}
-        for p in masks.pictures
-    ]
+    pictures = [{key: getattr(p, name) for key, name in _KEYS.items()} for p in masks.pictures]
     described = {
         "format": FORMAT,
         "size": list(masks.labels.shape[1:]),
@@ -364,7 +377,7 @@ def collect_masks(
 def _pictures(rows: Any) -> tuple[LabelledPicture, ...]:
     if not isinstance(rows, list) or not rows:
         raise LisError("the pictures are missing; a list with at least one was expected.")
-    known = {"file": "file", "class": "label", "seed": "seed", "psi": "psi", "split": "split"}
+    known = _KEYS
     pictures = []
     for i, row in enumerate(rows):
         if not isinstance(row, dict) or "file" not in row:
