@@ -28,7 +28,7 @@ SHOWN_LENGTH = 0.1  # of a picture's side: short motions are drawn longer, until
 _UNKNOWN = 0.82  # grey of pixels whose motion is not known
 # Colours of right, down, left, up, and right again. Neighbours differ in hue and opposites in lightness as well, so
 # that eyes without red or green cones can tell right from left and up from down.
-_WHEEL = ((0.90, 0.20, 0.20), (0.97, 0.78, 0.05), (0.05, 0.62, 0.52), (0.38, 0.46, 0.97))
+_WHEEL = ((0.85, 0.12, 0.15), (0.95, 0.68, 0.00), (0.30, 0.80, 0.60), (0.36, 0.42, 0.98))
 
 
 def direction_colours(angles: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def direction_colours(angles: Tensor) -> Tensor:
     Examples
     --------
     >>> direction_colours(torch.tensor(0.0))
-    tensor([0.9000, 0.2000, 0.2000])
+    tensor([0.8500, 0.1200, 0.1500])
     """
     wheel = torch.tensor(_WHEEL, dtype=torch.float32)  # [4, 3]
     place = torch.remainder(angles.float() / (2 * math.pi), 1) * len(_WHEEL)
