@@ -34,7 +34,7 @@ from ..names import whole_number
 from .recipe import Recipe
 from .rows import Piece, compute_piece, parquet_bytes
 
-__all__ = ["run_on_cluster"]
+__all__ = ["check_client", "packages", "run_on_cluster"]
 
 PER_THREAD = 2  # files under way for each thread of the workers
 
@@ -73,11 +73,7 @@ def run_on_cluster(
         came before are kept.
     """
     distributed, config = packages()
-    if not isinstance(client, distributed.Client) or client.asynchronous:
-        raise LisError(
-            f"executor is of type {type(client).__name__}; a synchronous distributed.Client was expected, such as "
-            "Client(n_workers=4, threads_per_worker=1)."
-        )
+    check_client(client)
     retries = whole_number(retries, "retries", 0)
     run = secrets.token_hex(4)  # two sweeps of one client must not share keys
     waiting = iter(tasks)
@@ -104,6 +100,16 @@ def run_on_cluster(
                 future.release()
         finally:
             client.cancel([*futures, shared])
+
+
+def check_client(client: Any) -> None:
+    """Raise a LisError unless this is a client that can be waited for, of a package that is installed."""
+    distributed, _ = packages()
+    if not isinstance(client, distributed.Client) or client.asynchronous:
+        raise LisError(
+            f"executor is of type {type(client).__name__}; a synchronous distributed.Client was expected, such as "
+            "Client(n_workers=4, threads_per_worker=1)."
+        )
 
 
 def packages() -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ..errors import LisError
 from .beginning import describe, find_samples, read_piece, render_start
+from .cluster import run_on_cluster
 from .folder import SweepFolder, piece_note, piece_range, piece_units
 from .plan import SweepPlan, estimate
 from .recipe import Recipe
@@ -85,8 +86,6 @@ def fill(setup: Setup, folder: SweepFolder, executor: Any, retries: int, progres
             if executor is None:
                 _run_here(recipe, folder, manifest, samples, missing, keep, bar.update)
             else:
-                from .cluster import run_on_cluster
-
                 tasks = (
                     (i, read_piece(folder, manifest, samples, i), piece_note(manifest, i)) for i in missing
                 )

@@ -21,7 +21,8 @@ from ..stylegan.generator import ACTIVATION_BYTES, PRECISIONS
 
 __all__ = ["Look", "Recipe", "rows_at_a_time", "set_units"]
 
-BATCH = 256  # rows
+BATCH, LARGE_BATCH = 256, 2048  # rows at a time on a CPU, and what keeps an accelerator busy
+INPUTS = 2**25  # numbers that the classifier is given at a time, at most
 WHOLE = "picture"  # stands where a part's name does in the columns of whole pictures
 TOGETHER = 64  # pictures that go through the models at a time on a CPU, whose caches hold no more
 
@@ -177,10 +178,12 @@ def set_units(r: Tensor, units: Tensor, values: Tensor, directions: Tensor | Non
     return r
 
 
-def rows_at_a_time(generator: Generator, precision: str) -> int:
-    """Return how many rows of a sweep fit into a batch, by the generator's feature maps."""
-    one = generator.synthesis.activations * PRECISIONS[precision].itemsize
-    return max(1, min(BATCH, 2 * ACTIVATION_BYTES // one))
+def rows_at_a_time(generator: Generator, classifier: Classifier, precision: str) -> int:
+    """Return how many rows of a sweep fit into a batch, by the generator's feature maps and the classifier's inputs."""
+    maps = generator.synthesis.activations * PRECISIONS[precision].itemsize
+    height, width = classifier.input_size
+    most = BATCH if generator.device.type == "cpu" else LARGE_BATCH
+    return max(1, min(most, 2 * ACTIVATION_BYTES // maps, INPUTS // (classifier.channels * height * width)))
 
 
 def _array(values: Tensor, kind: Any) -> np.ndarray:

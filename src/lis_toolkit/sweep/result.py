@@ -21,7 +21,7 @@ from ..link import Link
 from ..names import spelling_hint
 from ..parts.legend import Legend
 from ..stylegan import Generator
-from .folder import MANIFEST, SAMPLES, START, SweepFolder, piece_units
+from .folder import MANIFEST, SAMPLES, START, SweepFolder, piece_range, piece_units
 from .recipe import set_units
 from .samples import Samples
 from .settings import shown
@@ -77,11 +77,8 @@ class Sweep:
 
     def __len__(self) -> int:
         """Return the number of rows that are there."""
-        place, last = SweepFolder(self.folder), self.manifest["files"] - 1
-        full = self.manifest["pairs_per_file"] * self.manifest["steps"]
-        lacks = full * self.manifest["files"] - self.manifest["rows"] if last in self.finished else 0
-        assert place.path == self.folder
-        return full * len(self.finished) - lacks
+        ranges = [piece_range(self.manifest, i) for i in self.finished]
+        return sum(stop - start for start, stop in ranges) * self.steps
 
     @property
     def complete(self) -> bool:

@@ -16,7 +16,7 @@ from ..directions import checked_directions
 from ..errors import LisError
 from ..files import sha256_tensors
 from ..link import Link
-from ..names import finite_number, whole_number
+from ..names import class_indices, finite_number, whole_number
 from ..pairs import check_models
 from ..stylegan import Generator
 from ..stylegan.generator import PRECISIONS
@@ -153,7 +153,7 @@ def prepare(
         "segmenter": getattr(segmenter, "name", None),
     }
     size = (
-        rows_at_a_time(generator, precision)
+        rows_at_a_time(generator, classifier, precision)
         if batch_size is None
         else whole_number(batch_size, "batch_size", 1)
     )
@@ -198,8 +198,6 @@ def _class_list(classes: Any, generator: Generator) -> list[str] | None:
         if classes is not None:
             raise LisError(f"generator {generator.name!r} has no classes; leave classes out.")
         return None
-    from ..names import class_indices
-
     return [generator.classes[k] for k in class_indices(classes, generator.classes, "the generator")]
 
 

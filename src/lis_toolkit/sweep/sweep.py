@@ -11,6 +11,7 @@ from ..classifiers import Classifier
 from ..link import Link
 from ..stylegan import Generator
 from .beginning import is_begun
+from .cluster import check_client
 from .filling import fill, refuse_other
 from .folder import SweepFolder
 from .result import Sweep
@@ -131,6 +132,8 @@ def sweep_units(
         if sweep.complete and is_begun(folder, manifest):
             folder.tidy()
             return sweep
+    if executor is not None:
+        check_client(executor)
     created = not folder.path.exists()
     try:
         with folder.locked():
