@@ -361,8 +361,8 @@ def volcano_rows(ranking: pd.DataFrame, part: str, measure: str, class_name: str
     kept = rows[np.isfinite(rows["effect"].to_numpy(float)) & rows["q"].notna().to_numpy()]
     if len(kept) == 0:
         raise LisError(
-            f"no unit has an effect and a q for {part} {measure} in class {class_name!r}; choose another, or sweep with "
-            "more samples."
+            f"no unit has an effect and a q for {part} {measure} in class {class_name!r}; choose another, or sweep "
+            "with more samples."
         )
     return kept, rows["unit"].nunique()
 

@@ -163,15 +163,18 @@ def volcano_plot(
         loc="left",
         parse_math=False,
     )
-    _name_dots(figure, axes, rows["unit"].to_numpy(), effect, height, sure, labels)
+    name_dots(figure, axes, rows["unit"].to_numpy(), effect, height, sure, labels)
     return figure
 
 
-def _name_dots(figure: Any, axes: Any, units: Any, x: Any, y: Any, sure: Any, labels: int) -> None:
-    """Write the numbers of the top units beside their dots where they cover nothing."""
+def name_dots(
+    figure: Any, axes: Any, units: Any, x: Any, y: Any, sure: Any, labels: int, by: Any = None
+) -> None:
+    """Write the numbers of the top units beside their dots where they cover nothing: those farthest from 0 in `by`."""
     import numpy as np
 
-    top = [int(i) for i in np.argsort(-np.abs(x), kind="stable") if sure[i]][: max(0, labels)]
+    size = np.abs(x if by is None else by)
+    top = [int(i) for i in np.argsort(-size, kind="stable") if sure[i]][: max(0, labels)]
     if not top:
         return
     figure.draw_without_rendering()  # the layout is settled
