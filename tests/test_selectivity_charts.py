@@ -68,8 +68,12 @@ def test_names_in_a_crowd_stand_apart():
 @pytest.mark.parametrize("part, unit", [("sleeve", None), (None, 7)])
 def test_profiles_have_a_panel_each_and_a_dot_for_each_class(ranking, part, unit):
     chart = profile_chart(ranking, unit=unit, part=part, panels=3)
-    titles = [note.text for note in chart.layout.annotations]
-    assert len(titles) == 3 and titles[0] == ("unit 7" if part else "sleeve")
+    *titles, label = [note.text for note in chart.layout.annotations]
+    assert (
+        label.startswith("change of area")
+        and len(titles) == 3
+        and titles[0] == ("unit 7" if part else "sleeve")
+    )
     names = list(chart.layout.yaxis.ticktext)
     assert names[-1] == "all" and set(names[:-1]) == set(CLASSES)
     assert len(chart.data) == 6  # classes and all of them, for each panel

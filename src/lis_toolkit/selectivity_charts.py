@@ -250,9 +250,12 @@ def profile_chart(
         rangemode="tozero",
         tickformat=".1%" if is_share(measure) else None,
     )
-    chart.update_xaxes(
-        title=change_label(measure), title_font={"size": 11}, row=lines, col=1 + (columns - 1) // 2
-    )
+    for number in range(max(0, len(found) - columns), len(found)):  # nothing stands below these
+        chart.update_xaxes(showticklabels=True, row=number // columns + 1, col=number % columns + 1)
+    chart.add_annotation(
+        text=change_label(measure), x=0.5, y=0, xref="paper", yref="paper", yshift=-46, showarrow=False,
+        font={"size": 12},
+    )  # fmt: skip
     return chart
 
 
