@@ -340,3 +340,17 @@ def test_dis_sees_plain_shifts_of_single_large_pictures():
     x = x.clamp(0, 1)
     flow = dis_flow(x, x.roll((2, 6), (2, 3)))[0, :, 20:-20, 20:-20]
     assert flow[0].median() == pytest.approx(6, abs=0.1) and flow[1].median() == pytest.approx(2, abs=0.1)
+
+
+def test_motion_of_large_pictures_is_that_of_small_ones_times_the_scale(garments):
+    small, large = garments[2:6], F.interpolate(garments[2:6], (256, 256), mode="bicubic").clamp(0, 1)
+    affine = turned(4, 1.05, 0.5, 1.0)
+    after = warped(small, affine)
+    one = measure_motion(small, after)
+    two = measure_motion(large, F.interpolate(after, (256, 256), mode="bicubic").clamp(0, 1))
+    assert (two.reliable & two.foreground).sum() > 0.8 * two.foreground.sum()
+    a, b = one.overall(), two.overall()
+    for name in ("dx", "dy"):
+        assert np.abs(8 * a[name] - b[name]).median() < 1.5  # of 256 pixels
+    assert np.abs(a["growth"] - b["growth"]).median() < 0.02
+    assert np.abs(a["rotation"] - b["rotation"]).median() < 0.02

@@ -47,7 +47,7 @@ __all__ = [
 PRESENT, ABSENT, TOO_SMALL = 0, 1, 2  # codes of a part in a picture
 # Pixels at a time: what a processor keeps at hand, and what an accelerator needs to be busy.
 _CHUNK = {"cpu": 2**17}
-_LARGE_CHUNK = 2**24
+_LARGE_CHUNK = 2**22
 
 
 @dataclass(frozen=True)

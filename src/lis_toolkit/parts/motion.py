@@ -146,7 +146,7 @@ def measure_motion(
     after: Tensor,
     foreground: Tensor | None = None,
     method: str | FlowMethod = "dis",
-    tolerance: float = 0.5,
+    tolerance: float | None = None,
 ) -> Motion:
     """Measure how pictures moved: dense flow forth and back, and the affine motion of the whole taken out.
 
@@ -160,7 +160,8 @@ def measure_motion(
     foreground : bool [N, H, W], or labels with 0 the background, of the pictures before; None: `foreground_mask`.
     method : as `dense_flow`.
     tolerance : pixels; flow is reliable where the way forth and back misses the start by less than this, or by less
-        than a tenth of the way (Sundaram et al. 2010, section 3).
+        than a tenth of the way (Sundaram et al. 2010, section 3). None: 0.5, and a 128th of the shorter side for
+        pictures above 64 pixels.
 
     Raises
     ------
@@ -172,11 +173,11 @@ def measure_motion(
     >>> motion = measure_motion(walk.start, walk.images[:, -1])
     >>> motion.overall()[["dx", "dy", "growth"]]
     """
-    limit = finite_number(tolerance, "tolerance")
-    if limit <= 0:
+    if tolerance is not None and finite_number(tolerance, "tolerance") <= 0:
         raise LisError(f"tolerance is {tolerance}; pixels above 0 were expected.")
     flow = dense_flow(before, after, method)  # [N, H, W, 2]
     n, height, width = flow.shape[:3]
+    limit = max(0.5, min(height, width) / 128) if tolerance is None else float(tolerance)
     before, after = (check_images(x).detach().float().cpu() for x in (before, after))
     before = before.expand(n, -1, -1, -1)
     mask = _foreground(foreground, before)

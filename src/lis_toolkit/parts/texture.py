@@ -81,32 +81,32 @@ def local_entropy(light: Tensor, radius: int | None = None, levels: int | None =
     radius = default_radius(height, width) if radius is None else whole_number(radius, "radius", 1)
     levels = default_levels(radius) if levels is None else whole_number(levels, "levels", 2, MOST_LEVELS)
     # With counts c of the values in a window of n pixels: entropy = log2 n - (sum over its pixels of log2 c) / n.
-    # Comparing pixels replaces histograms, and as the same comparison serves many windows there are few of them.
+    # Comparing pixels replaces histograms; the same comparisons, counted along rows, serve all windows.
     grey = (light.float() * (levels - 1)).round().clamp(0, levels - 1).to(torch.int16)  # [N, H, W]
     wide = torch.nn.functional.pad(grey, (2 * radius,) * 4, value=-1)  # beyond the edge nothing is equal
     offsets = disk(radius)
-    equal: dict[tuple[int, int], Tensor] = {}
-
-    def same(dy: int, dx: int) -> Tensor:
-        """Where a pixel has the value of the one (dy, dx) away from it, as bytes [N, H, W]."""
-        if (dy, dx) not in equal:
-            top, left = 2 * radius + dy, 2 * radius + dx
-            equal[dy, dx] = (grey == wide[:, top : top + height, left : left + width]).view(torch.uint8)
-        return equal[dy, dx]
-
+    half = {
+        dy: max(dx for y, dx in offsets if y == dy) for dy in range(-radius, radius + 1)
+    }  # half a row of the disk
+    # Windows of 256 pixels and more can hold a value more often than a byte counts.
+    counter = torch.uint8 if len(offsets) < 256 else torch.int16
+    equal = {
+        dy: _equal_before(grey, wide, radius, dy, reach, counter) for dy, reach in _reaches(half).items()
+    }
     inside = torch.zeros(height, width, device=light.device)  # pixels of the window that lie in the picture
     logs = torch.zeros_like(light, dtype=torch.float32)  # sum of log2 c
     product = torch.ones_like(logs)
     factors, most = 0, int(math.log(_LARGEST) / math.log(len(offsets)))
-    # Windows of 256 pixels and more can hold a value more often than a byte counts.
-    counter = torch.uint8 if len(offsets) < 256 else torch.int16
     for oy, ox in offsets:
-        # [N, H, W]: how often the value of a pixel occurs in the window whose centre is (-oy, -ox) from it
-        count = torch.zeros_like(grey, dtype=counter)
-        for jy, jx in offsets:
-            count += same(jy - oy, jx - ox)
         if abs(oy) >= height or abs(ox) >= width:
             continue
+        # [N, H, W]: how often the value of a pixel occurs in the window whose centre is (-oy, -ox) from it, row by row
+        count = torch.zeros_like(grey, dtype=counter)
+        for jy, wide_by in half.items():
+            before = equal[jy - oy]
+            middle = len(before) // 2 - 1 - ox  # where dx = -ox is
+            count += before[middle + wide_by + 1]
+            count -= before[middle - wide_by]
         centre = (slice(max(0, -oy), height - max(0, oy)), slice(max(0, -ox), width - max(0, ox)))
         pixel = (slice(max(0, oy), height - max(0, -oy)), slice(max(0, ox), width - max(0, -ox)))
         product[:, *centre] *= count[:, *pixel]
@@ -118,3 +118,31 @@ def local_entropy(light: Tensor, radius: int | None = None, levels: int | None =
             factors = 0
     logs += product.log2()
     return (inside.log2() - logs / inside).clamp_min(0)
+
+
+def _reaches(half: dict[int, int]) -> dict[int, int]:
+    """Return how far apart, sideways, two pixels of the disk can be that are dy apart, for every dy."""
+    reaches: dict[int, int] = {}
+    for oy, one in half.items():
+        for jy, other in half.items():
+            reaches[jy - oy] = max(reaches.get(jy - oy, 0), one + other)
+    return reaches
+
+
+def _equal_before(
+    grey: Tensor, wide: Tensor, radius: int, dy: int, reach: int, counter: torch.dtype
+) -> list[Tensor]:
+    """Count the pixels with a pixel's value in the row dy from it, from its left end to before each dx.
+
+    Returns
+    -------
+    [N, H, W] for every dx from -reach to reach + 1: how many of those from -reach to dx - 1 have the pixel's value.
+    """
+    height, width = grey.shape[1:]
+    top = 2 * radius + dy
+    counts = [torch.zeros_like(grey, dtype=counter)]
+    for dx in range(-reach, reach + 1):
+        left = 2 * radius + dx
+        same = grey == wide[:, top : top + height, left : left + width]
+        counts.append(counts[-1] + same.view(torch.uint8))
+    return counts
