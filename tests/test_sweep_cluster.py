@@ -98,6 +98,29 @@ def test_a_sweep_begun_here_goes_on_there_and_the_other_way_round(
     assert content(folder) == content(serial)
 
 
+def test_a_client_that_is_closed_meanwhile(models, client, serial, tmp_path, monkeypatch):
+    from lis_toolkit.sweep import filling
+
+    own = distributed.Client(client.scheduler.address)
+    parquet = filling.SweepFolder.write
+
+    def closing(self, name, data):
+        parquet(self, name, data)
+        if name.startswith("rows"):
+            own.close()
+
+    monkeypatch.setattr(filling.SweepFolder, "write", closing)
+    with pytest.raises(
+        LisError, match="connection to the cluster is gone.* Files that were finished are kept"
+    ):
+        sweep_units(*models, out=tmp_path / "a", executor=own, **OPTIONS)
+    monkeypatch.undo()
+    assert len(Sweep.open(tmp_path / "a").finished) == 1
+    monkeypatch.setattr(sweep_plan, "ROWS_PER_FILE", 12)
+    sweep_units(*models, out=tmp_path / "a", executor=client, **OPTIONS)
+    assert content(tmp_path / "a") == content(serial)
+
+
 class Fragile(torch.nn.Module):
     """A network that fails, or ends its process, for pictures that a worker sees first."""
 

@@ -24,6 +24,7 @@ the calling process too, which renders the start pictures.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import secrets
 from collections.abc import Callable, Iterable
@@ -36,6 +37,7 @@ from .rows import Piece, compute_piece, parquet_bytes
 
 __all__ = ["check_client", "packages", "run_on_cluster"]
 
+KEPT = "Files that were finished are kept, and the same call goes on from there."
 PER_THREAD = 2  # files under way for each thread of the workers
 
 
@@ -84,7 +86,7 @@ def run_on_cluster(
         finished = distributed.as_completed()
         try:
             while True:
-                most = PER_THREAD * max(sum(client.nthreads().values()), 1)
+                most = PER_THREAD * max(_threads(client), 1)
                 while len(futures) < most and (task := next(waiting, None)) is not None:
                     index, piece, note = task
                     key = f"lis-sweep-rows-{run}-{index}"
@@ -99,7 +101,9 @@ def run_on_cluster(
                 del futures[future]
                 future.release()
         finally:
-            client.cancel([*futures, shared])
+            # With a scheduler or client that is gone there is nothing to cancel; the first error is the one to tell.
+            with contextlib.suppress(Exception):
+                client.cancel([*futures, shared])
 
 
 def check_client(client: Any) -> None:
@@ -122,15 +126,23 @@ def packages() -> tuple[Any, Any]:
         ) from error
 
 
+def _threads(client: Any) -> int:
+    """Return how many threads the workers have now, which may be none."""
+    try:
+        if client.status != "closed":
+            return sum(client.nthreads().values())
+        reason = "it was closed"
+    except OSError as error:
+        reason = str(error) or type(error).__name__
+    raise LisError(f"the connection to the cluster is gone ({reason}). {KEPT}")
+
+
 def _result(future: Any, name: str) -> bytes:
     error = future.exception()
     if error is None:
         content: bytes = future.result()
         return content
-    reason = str(error).strip() or type(error).__name__
+    reason = str(error).strip().rstrip(".") or type(error).__name__
     if not isinstance(error, LisError):
         reason = f"{type(error).__name__}: {reason}"
-    raise LisError(
-        f"{name} failed on the cluster: {reason} Files that were finished are kept, and the "
-        "same call goes on from there."
-    ) from error
+    raise LisError(f"{name} failed on the cluster: {reason}. {KEPT}") from error

@@ -109,8 +109,8 @@ def sweep_units(
     Notes
     -----
     Linking in Style (Wehrheim et al. 2024, arXiv 2409.16865), systematic unit tuning. With the same batch size and
-    number of threads the table is the same to the last bit; others change floats by rounding, and where two units moved
-    equally much, or two classes are equally likely, their order.
+    number of threads the table is the same to the last bit; others change floats by rounding, which may bring a pixel
+    between two parts to the other one, and change the order of units that moved equally much.
 
     Examples
     --------
