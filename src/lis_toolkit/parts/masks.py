@@ -29,7 +29,7 @@ SPLITS = ("train", "held out")
 # In the legend file, and of LabelledPicture.
 _KEYS = {name: name for name in ("file", "seed", "psi", "split", "photograph")} | {"class": "label"}
 _DATA = Path(__file__).parents[1] / "data" / "fashion-masks"
-BUNDLED = {"fashion": _DATA, "fashion-photographs": _DATA / "photographs"}
+BUNDLED = {"fashion": _DATA, "fashion-second": _DATA / "second", "fashion-photographs": _DATA / "photographs"}
 MOST_PIXELS = 4096  # on a side
 
 
@@ -235,9 +235,9 @@ def load_masks(name_or_folder: str | os.PathLike[str]) -> PartMasks:
     Parameters
     ----------
     name_or_folder
-        "fashion" (generated pictures), "fashion-photographs" (all held out), or a folder with `legend.json` and the PNG
-        masks that it lists. Masks may be palette, RGB or RGBA files in exactly the legend's colours, or grey ones whose
-        values are the labels.
+        "fashion" (generated pictures), "fashion-second" (the held-out ones by a second labeller), "fashion-photographs"
+        (real ones, all held out), or a folder with `legend.json` and the PNG masks that it lists. Masks may be palette,
+        RGB or RGBA files in exactly the legend's colours, or grey ones whose values are the labels.
 
     Raises
     ------

@@ -88,6 +88,8 @@ class Segmenter(nn.Module):
         self.reductions = nn.ModuleList(
             nn.Conv2d(c, self.widths[0], 1, bias=i == 0) for i, c in enumerate(self.channels)
         )
+        # What the whole picture shows: a strap of a bag and one of a dress look alike from near.
+        self.contexts = nn.ModuleList(nn.Linear(c, self.widths[0], bias=False) for c in self.channels)
         for i, c in enumerate(self.channels):
             self.register_buffer(f"mean{i}", torch.zeros(c))
             self.register_buffer(f"std{i}", torch.ones(c))
@@ -156,6 +158,10 @@ class Segmenter(nn.Module):
             if conv.bias is not None:
                 bias = bias + conv.bias
             reduced = F.conv2d(maps.to(kind), weight.to(kind), bias.to(kind))  # [N, C', S, S]
+            center = (maps.mean(dim=(2, 3)) - self.get_buffer(f"mean{i}")) / self.get_buffer(
+                f"std{i}"
+            )  # [N, C]
+            reduced = reduced + self.contexts[i](center).to(kind)[:, :, None, None]
             shape = tuple(reduced.shape[2:])
             by_size[shape] = by_size[shape] + reduced if shape in by_size else reduced
         h = sum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,7 @@ from .masks import PartMasks
 from .network import DILATIONS, SLOPE, WIDTHS, Segmenter
 from .segmenter import render_parts
 
+_FAR = 10**9  # added to seeds of pictures that nobody labelled, so that none is one of those that were
 PICTURE_WIDTHS = (24, 24, 32, 32, 32, 32, 24)
 PICTURE_DILATIONS = (1, 2, 4, 8, 4, 2, 1)
 
@@ -38,12 +40,12 @@ def train_segmenter(
     masks: PartMasks,
     *,
     layers: Sequence[str] | None = None,
-    epochs: int = 120,
+    epochs: int = 60,
+    unlabelled: int = 4000,
     batch_size: int = 10,
     learning_rate: float = 3e-3,
     weight_decay: float = 1e-3,
     shift: int = 2,
-    mirror: bool = False,
     widths: Sequence[int] = WIDTHS,
     dilations: Sequence[int] = DILATIONS,
     seed: int = 0,
@@ -52,8 +54,10 @@ def train_segmenter(
 ) -> Segmenter:
     """Train a segmenter that reads a generator's feature maps on a few labelled pictures.
 
-    Tritrong et al. 2021 (arXiv 2103.04379). Parts that cover few pixels weigh more in the loss (by the inverse root of
-    their frequency, and by a Dice term in which every part counts alike).
+    Tritrong et al. 2021 (arXiv 2103.04379), and a second round beyond it, for the generator makes as many pictures as
+    one likes: the network of the first round labels new ones, where only parts count that some labelled picture of the
+    same class has, and a second network learns from both. Parts that cover few pixels weigh more in the loss (by the
+    inverse root of their frequency, and by a Dice term in which every part counts alike).
 
     Parameters
     ----------
@@ -61,18 +65,21 @@ def train_segmenter(
         Labelled pictures of this generator; all of them are trained on (``masks.take("train")``).
     layers
         Names of synthesis layers; None: every second.
-    epochs, batch_size
-        Rounds over the pictures, and how many make a step.
+    epochs
+        Rounds over the pictures before the second round.
+    unlabelled
+        Pictures generated in the second round; 0: there is none.
+    batch_size
+        Labelled pictures in a step, and unlabelled ones.
     learning_rate, weight_decay
         Of Adam; the rate falls to zero along a half cosine.
     shift
-        Maps and labels are moved by up to so many pixels, whole pixels of the coarsest map; 0: not.
-    mirror
-        Mirror maps and labels, half of the time. (Feature maps of a mirrored picture are not quite mirrored ones.)
+        Maps and labels are moved by up to so many pixels, by whole pixels of the coarsest map; 0: not.
     widths, dilations
         Of the network, see `Segmenter`.
     seed
-        Of the first weights, the order of the pictures and their shifts: same seed, same segmenter.
+        Of the first weights, the order of the pictures, their shifts and the unlabelled pictures: same seed, same
+        segmenter.
 
     Returns
     -------
@@ -92,45 +99,83 @@ def train_segmenter(
     chosen = default_layers(generator) if layers is None else tuple(layers)
     if not chosen:
         raise LisError("there are no layers; give names of the generator's layers, or None for every second.")
+    settings = _Settings(epochs, batch_size, learning_rate, weight_decay, seed)
+    shift, unlabelled = whole_number(shift, "shift", 0), whole_number(unlabelled, "unlabelled", 0)
     w = masks.latents(generator)
     with torch.no_grad():
         parts = [generator.render_features(some, chosen)[1] for some in w.split(16)]
     maps = [torch.cat(column) for column in zip(*parts, strict=True)]
     truth = masks.labels.to(generator.device).long()  # [N, H, W]
-    coarsest = min(m.shape[-1] for m in maps)
-    step = max(1, generator.img_resolution // coarsest)  # pixels of the picture in one of the coarsest map's
-
-    def batch(index: Tensor, random: torch.Generator) -> tuple[list[Tensor], Tensor]:
-        inputs, target = [m[index] for m in maps], truth[index]
-        down, right = (_whole_steps(shift, step, random) for _ in range(2))
-        if down or right:
-            size = generator.img_resolution
-            inputs = [_moved(m, down * m.shape[-1] // size, right * m.shape[-1] // size) for m in inputs]
-            target = _moved(target, down, right)
-        if mirror and torch.rand((), generator=random) < 0.5:
-            inputs, target = [m.flip(3) for m in inputs], target.flip(2)
-        return inputs, target
+    size = generator.img_resolution
+    coarse = max(
+        1, size // min(m.shape[-1] for m in maps)
+    )  # pixels of the picture in one of the coarsest map's
 
     def build() -> Segmenter:
-        channels = [m.shape[1] for m in maps]
-        segmenter = Segmenter(
-            masks.legend,
-            chosen,
-            channels,
-            generator.img_resolution,
-            widths=widths,
-            dilations=dilations,
-            generator_hash=generator.hash,
-            name=name,
-        )
-        segmenter.normalize(maps)
-        return segmenter.to(generator.device)
+        network = Segmenter(
+            masks.legend, chosen, [m.shape[1] for m in maps], size,
+            widths=widths, dilations=dilations, generator_hash=generator.hash, name=name,
+        )  # fmt: skip
+        network.normalize(maps)
+        return network.to(generator.device)
 
-    settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    settings |= {"weight_decay": weight_decay, "seed": seed}
-    segmenter = _train(build, batch, truth, settings, "segmenter", progress)
-    segmenter.metadata["training"] |= {"shift": shift, "mirror": mirror, "pictures": len(masks)}
-    return segmenter
+    def moved(inputs: list[Tensor], target: Tensor, random: torch.Generator) -> tuple[list[Tensor], Tensor]:
+        down, right = (_whole_steps(shift, coarse, random) for _ in range(2))
+        if not (down or right):
+            return inputs, target
+        inputs = [_moved(m, down * m.shape[-1] // size, right * m.shape[-1] // size) for m in inputs]
+        return inputs, _moved(target, down, right)
+
+    def labelled(index: Tensor, random: torch.Generator) -> tuple[list[Tensor], Tensor]:
+        return moved([m[index] for m in maps], truth[index], random)
+
+    first = _train(build, labelled, truth, settings, "segmenter", progress)
+    report = first.metadata["training"]
+    if unlabelled:
+        more = _Unlabelled(generator, first, masks)
+
+        def both(index: Tensor, random: torch.Generator) -> tuple[list[Tensor], Tensor]:
+            others, target = more.draw(settings.batch_size, random)
+            inputs = [torch.cat([m[index], other]) for m, other in zip(maps, others, strict=True)]
+            return moved(inputs, torch.cat([truth[index], target]), random)
+
+        steps = -(-unlabelled // settings.batch_size)
+        first = _train(build, both, truth, settings, "segmenter again", progress, steps)
+        first.metadata["training"]["seconds"] += report["seconds"]
+        first.metadata["training"]["epochs_before"] = report["epochs"]
+    first.metadata["training"] |= {"shift": shift, "unlabelled": unlabelled, "pictures": len(masks)}
+    return first
+
+
+class _Unlabelled:
+    """New pictures of a generator, with what a first segmenter makes of them.
+
+    Classes are drawn alike often; of each, only parts count that a labelled picture of the class has.
+    """
+
+    def __init__(self, generator: Generator, segmenter: Segmenter, masks: PartMasks) -> None:
+        self.generator, self.segmenter = generator, segmenter
+        self.psi = sorted({p.psi for p in masks.pictures})
+        self.allowed = torch.zeros(max(generator.c_dim, 1), len(masks.legend.names), dtype=torch.bool)
+        for picture, labels in zip(masks.pictures, masks.labels, strict=True):
+            self.allowed[picture.label or 0, labels.unique().long()] = True
+        self.allowed[:, 0] = True
+        # Of classes without labelled pictures nothing is known, so everything may be.
+        self.allowed[self.allowed.sum(dim=1) == 1] = True
+
+    @torch.no_grad()
+    def draw(self, n: int, random: torch.Generator) -> tuple[list[Tensor], Tensor]:
+        """Give feature maps and labels [n, H, W] of n pictures."""
+        generator = self.generator
+        classes = torch.randint(0, len(self.allowed), (n,), generator=random)
+        z = torch.randn(n, generator.z_dim, generator=random)
+        labels = classes if generator.c_dim else None
+        choices = torch.stack([generator.map(z, labels, psi) for psi in self.psi])  # [S, n, W]
+        which = torch.randint(0, len(self.psi), (n,), generator=random)
+        w = choices[which.to(choices.device), torch.arange(n, device=choices.device)]  # [n, W]
+        maps = generator.render_features(w, self.segmenter.layers)[1]
+        forbidden = ~self.allowed[classes].to(w.device)[:, :, None, None]  # [n, 1 + P, 1, 1]
+        return maps, self.segmenter(maps).masked_fill(forbidden, -torch.inf).argmax(dim=1)
 
 
 def train_picture_segmenter(
@@ -175,11 +220,12 @@ def train_picture_segmenter(
     >>> by_picture = train_picture_segmenter(generator, load_segmenter("fashion"))
     >>> labels = segment_pictures(by_picture, photographs.images)
     """
-    pictures, seed = whole_number(pictures, "pictures", 1), whole_number(seed, "seed", 0, 2**31)
+    settings = _Settings(epochs, batch_size, learning_rate, weight_decay, seed)
+    pictures = whole_number(pictures, "pictures", 1)
     values = [finite_number(value, "psi") for value in psi]
     if not values:
         raise LisError("there is no psi; give at least one truncation.")
-    z = generator.sample_z(pictures, seed)
+    z = generator.sample_z(pictures, _FAR + settings.seed)
     rows = []
     for i, value in enumerate(values):  # picture j has the psi of number j % len(values)
         some = z[i :: len(values)]
@@ -195,73 +241,83 @@ def train_picture_segmenter(
 
     def build() -> Segmenter:
         student = Segmenter(
-            segmenter.legend,
-            (),
-            [generator.img_channels],
-            generator.img_resolution,
-            widths=widths,
-            dilations=dilations,
-            generator_hash=generator.hash,
-            name=name,
-        )
+            segmenter.legend, (), [generator.img_channels], generator.img_resolution,
+            widths=widths, dilations=dilations, generator_hash=generator.hash, name=name,
+        )  # fmt: skip
         # Not channel by channel as for feature maps: what is learned shall not depend on the pictures' mean.
         student.get_buffer("mean0").fill_(0.5)
         student.get_buffer("std0").fill_(0.5)
         return student.to(generator.device)
 
-    settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    settings |= {"weight_decay": weight_decay, "seed": seed}
     student = _train(build, batch, truth, settings, "picture segmenter", progress)
     student.metadata["training"] |= {"pictures": pictures, "psi": values, "teacher": segmenter.hash}
     return student
+
+
+class _Settings:
+    """The numbers of a training, checked."""
+
+    def __init__(self, epochs: int, batch_size: int, rate: float, decay: float, seed: int) -> None:
+        self.epochs = whole_number(epochs, "epochs", 1)
+        self.batch_size = whole_number(batch_size, "batch_size", 1)
+        self.seed = whole_number(seed, "seed", 0, 2**31)
+        self.rate = finite_number(rate, "learning_rate")
+        self.decay = finite_number(decay, "weight_decay")
+        if self.rate <= 0 or self.decay < 0:
+            raise LisError(
+                f"learning_rate is {rate} and weight_decay {decay}; a positive number and one of at least 0 were "
+                "expected."
+            )
 
 
 def _train(
     build: Callable[[], Segmenter],
     batch: Callable[[Tensor, torch.Generator], tuple[list[Tensor], Tensor]],
     truth: Tensor,
-    settings: dict[str, float],
+    settings: _Settings,
     title: str,
     progress: bool,
+    steps: int | None = None,
 ) -> Segmenter:
-    """Train what `build` makes on what `batch` gives of some of the pictures with labels `truth` [N, H, W]."""
-    epochs = whole_number(settings["epochs"], "epochs", 1)
-    size = whole_number(settings["batch_size"], "batch_size", 1)
-    seed = whole_number(settings["seed"], "seed", 0, 2**31)
-    rate = finite_number(settings["learning_rate"], "learning_rate")
-    decay = finite_number(settings["weight_decay"], "weight_decay")
-    if rate <= 0 or decay < 0:
-        raise LisError(
-            f"learning_rate is {rate} and weight_decay {decay}; a positive number and one of at least 0 were expected."
-        )
+    """Train what `build` makes on what `batch` gives of some of the pictures with labels `truth` [N, H, W].
+
+    Returned are the running means of the weights, which are steadier than the last ones.
+    """
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(settings.seed)
         segmenter = build()
         _first_weights(segmenter)
-    random = torch.Generator().manual_seed(seed)
+    average = copy.deepcopy(segmenter).eval().requires_grad_(False)
+    random = torch.Generator().manual_seed(settings.seed)
     weights = _part_weights(truth, len(segmenter.legend.names))  # [1 + P]
-    optimizer = torch.optim.Adam(segmenter.parameters(), lr=rate, weight_decay=decay)
-    steps = epochs * -(-len(truth) // size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    loss = torch.zeros(())
-    with tqdm(total=steps, desc=f"training the {title}", disable=not progress, leave=False) as bar:
-        for _ in range(epochs):
-            for index in torch.randperm(len(truth), generator=random).split(size):
-                inputs, target = batch(index.to(truth.device), random)
-                loss = _loss(segmenter(inputs), target, weights)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.update()
-    segmenter.metadata["training"] = {
-        **settings,
-        "steps": steps,
-        "last_loss": round(float(loss.detach()), 4),
+    optimizer = torch.optim.Adam(segmenter.parameters(), lr=settings.rate, weight_decay=settings.decay)
+    total = settings.epochs * -(-len(truth) // settings.batch_size) if steps is None else steps
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    order: list[Tensor] = []
+    last = 0.0
+    for step in tqdm(range(total), desc=f"training the {title}", disable=not progress, leave=False):
+        if not order:
+            order = list(torch.randperm(len(truth), generator=random).split(settings.batch_size))
+        inputs, target = batch(order.pop().to(truth.device), random)
+        loss = _loss(segmenter(inputs), target, weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        _move_average(average, segmenter, min(0.99, (step + 1) / (step + 10)))
+        last = float(loss.detach())
+    average.metadata["training"] = {
+        "epochs": settings.epochs,
+        "steps": total,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.rate,
+        "weight_decay": settings.decay,
+        "seed": settings.seed,
+        "last_loss": round(last, 4),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return segmenter.eval().requires_grad_(False)
+    return average
 
 
 def _first_weights(segmenter: Segmenter) -> None:
@@ -280,6 +336,13 @@ def _part_weights(truth: Tensor, count: int) -> Tensor:
     return (weights * pixels.sum() / (weights * pixels).sum()).float()
 
 
+@torch.no_grad()
+def _move_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move a running average of weights towards those of `module`."""
+    for old, new in zip(average.parameters(), module.parameters(), strict=True):
+        old.lerp_(new, 1 - decay)
+
+
 def _loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Weighted cross-entropy plus a Dice term over the parts that are in the batch."""
     entropy = F.cross_entropy(logits, target, weights)
@@ -294,7 +357,7 @@ def _loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
 
 def _whole_steps(most: int, step: int, random: torch.Generator) -> int:
     """Draw a shift of up to `most` pixels that is a whole number of steps."""
-    reach = whole_number(most, "shift", 0) // step
+    reach = most // step
     return int(torch.randint(-reach, reach + 1, (), generator=random)) * step
 
 
