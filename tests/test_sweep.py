@@ -413,16 +413,18 @@ def test_precision_is_passed_on_and_gradients_come_back(models, tmp_path):
 def test_a_plan_writes_nothing_and_says_what_it_takes(models, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     plan = plan_sweep(*models, samples=50, psi=0.9, thumbnails=True)
-    assert (plan.rows, plan.missing, plan.files) == (10 * 150 * 3, 4500, 2) and plan.seconds > 0
-    assert "10 units x 150 samples x 3 steps = 4,500 rows in 2 files, about" in str(plan)
+    assert (plan.rows, plan.missing, plan.files) == (10 * 150 * 3, 4500, 18) and plan.seconds > 0
+    assert "10 units x 150 samples x 3 steps = 4,500 rows in 18 files, about" in str(plan)
     assert list(tmp_path.iterdir()) == []
     sweep = sweep_units(*models, out="a", samples=50, psi=0.9, thumbnails=True)
     told = capsys.readouterr().err
-    assert "4,500 rows in 2 files, about" in told and "row/s" in told
+    assert "4,500 rows in 18 files, about" in told and "row/s" in told
     there = sum(path.stat().st_size for path in (tmp_path / "a" / "rows").iterdir())
     assert 0.5 < plan.bytes / there < 2 and sweep.complete
     given = plan_sweep(*models, units=[1, 2], r=sweep.samples.r[:5])
     assert (given.rows, given.files) == (30, 1)
+    large = plan_sweep(*models, samples=20_000, psi=0.9)
+    assert (large.rows, large.files) == (1_800_000, 440)  # of 1,365 pairs
     with pytest.raises(LisError, match="no unit 99"):
         plan_sweep(*models, units=99)
 

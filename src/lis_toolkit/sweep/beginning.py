@@ -76,7 +76,7 @@ def describe(setup: Setup, recipe: Recipe, samples: Samples) -> dict[str, Any]:
     """Return the manifest of a sweep that is about to begin."""
     generator = setup.generator
     pairs = len(setup.units) * len(samples)
-    size = pairs_per_file(recipe)
+    size = pairs_per_file(recipe, len(samples))
     columns = {field.name: str(field.type) for field in row_schema(recipe)}
     beside = ("unit", "step", "value", "encoded", "moved_units", "moved_changes", "picture")
     told = {

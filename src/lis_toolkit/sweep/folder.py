@@ -5,7 +5,7 @@
     start.parquet          a row for each sample: what its start picture shows
     start_pictures.npy     the start pictures, float32, or bytes where they are larger than 64 pixels
     start_r.npy            float32 [N, R], their activations
-    rows/00000.parquet     the rows, about 4,096 a file, which settings alone divide into files
+    rows/00000.parquet     the rows, 256 to 4,096 a file, which the settings alone divide into files
 
 A file of rows carries the key of its sweep and which rows it has. What is there is what these files say: there is no
 mark of completeness that could be wrong.

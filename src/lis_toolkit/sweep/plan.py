@@ -21,8 +21,9 @@ from .settings import Setup, prepare, shown
 
 __all__ = ["SweepPlan", "estimate", "pairs_per_file", "plan_sweep", "small_picture_bytes"]
 
-ROWS_PER_FILE = 4096
-START_BYTES = 2**26  # of the start pictures that one file's rows are compared with
+ROWS_PER_FILE, LEAST_ROWS = 4096, 256
+FILES = 32  # of a sweep that could have as many of at least 256 rows
+START_BYTES = 2**25  # of the start pictures that one file's rows are compared with
 CALIBRATION = 64  # rows that are timed
 SLOW = 1.0  # seconds: when so few rows take so long, no more are timed
 
@@ -129,7 +130,7 @@ def plan_sweep(
     recipe = setup.recipe(names)
     rows = len(setup.units) * count * recipe.steps
     size, seconds, per_file = estimate(recipe, some, names or ("any",))
-    files = -(-len(setup.units) * count // pairs_per_file(recipe))
+    files = -(-len(setup.units) * count // pairs_per_file(recipe, count))
     return SweepPlan(
         setup.units,
         setup.skipped,
@@ -154,11 +155,16 @@ def _some_activations(setup: Setup) -> Tensor:
     return classifier.features(x.to(classifier.device, classifier.dtype)).float().cpu()
 
 
-def pairs_per_file(recipe: Recipe) -> int:
-    """Return how many (unit, sample) pairs a file has; the settings alone decide, so that files can be compared."""
+def pairs_per_file(recipe: Recipe, samples: int) -> int:
+    """Return how many (unit, sample) pairs a file has; the settings alone decide, so that files can be compared.
+
+    Small sweeps have files enough for a few workers, large ones files that are not too many.
+    """
     side = recipe.generator.img_resolution
     one = recipe.generator.img_channels * side**2 * (4 if small_picture_bytes(side) else 1)
-    return max(1, min(ROWS_PER_FILE // recipe.steps, START_BYTES // one))
+    share = -(-len(recipe.units) * samples // FILES)
+    rows = max(share * recipe.steps, LEAST_ROWS)
+    return max(1, min(min(rows, ROWS_PER_FILE) // recipe.steps, START_BYTES // one))
 
 
 def small_picture_bytes(side: int) -> bool:
