@@ -184,7 +184,7 @@ def train_picture_segmenter(
     *,
     pictures: int = 4000,
     psi: Sequence[float] = (0.7, 1.0),
-    epochs: int = 12,
+    epochs: int = 6,
     batch_size: int = 32,
     learning_rate: float = 3e-3,
     weight_decay: float = 1e-4,
