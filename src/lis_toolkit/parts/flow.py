@@ -87,8 +87,7 @@ def dis_flow(before: Tensor, after: Tensor) -> Tensor:
     """Find the flow [N, 2, H, W] between pictures [N, C, H, W] by OpenCV's DIS.
 
     It is given `local_contrast` in 256 levels: units change the brightness of a garment at least as much as its shape,
-    and on plain luminance DIS takes that for motion. OpenCV shares a picture out to its threads, and the result depends
-    on how; so one thread is used.
+    and on plain luminance DIS takes that for motion.
 
     Examples
     --------
@@ -101,15 +100,8 @@ def dis_flow(before: Tensor, after: Tensor) -> Tensor:
     old, new = (
         (local_contrast(luminance(x)) * 255).round().to(torch.uint8).cpu().numpy() for x in (before, after)
     )  # [N, H, W]
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        found = [
-            search.calc(a, b, np.zeros((*a.shape, 2), np.float32)) for a, b in zip(old, new, strict=True)
-        ]
-    finally:
-        cv2.setNumThreads(threads)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    found = [search.calc(a, b, np.zeros((*a.shape, 2), np.float32)) for a, b in zip(old, new, strict=True)]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
 
 
