@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from .legend import Legend
 from .masks import LabelledPicture, PartMasks, collect_masks, load_masks, save_masks
+from .measures import (
+    MEASURES,
+    Measure,
+    PartMeasures,
+    angle_difference,
+    mean_angle,
+    measure_parts,
+    measure_pictures,
+)
+from .motion import Motion, dense_flow, measure_motion
+from .motion_plots import motion_figure
 from .segmenter import (
     Segmenter,
     load_segmenter,
@@ -13,19 +24,32 @@ from .segmenter import (
     segment,
     segment_pictures,
 )
+from .soft import soft_measures
 
 __all__ = [
+    "MEASURES",
     "LabelledPicture",
     "Legend",
+    "Measure",
+    "Motion",
     "PartMasks",
+    "PartMeasures",
     "Segmenter",
+    "angle_difference",
     "collect_masks",
+    "dense_flow",
     "load_masks",
     "load_segmenter",
+    "mean_angle",
+    "measure_motion",
+    "measure_parts",
+    "measure_pictures",
+    "motion_figure",
     "render_part_logits",
     "render_parts",
     "save_masks",
     "save_segmenter",
     "segment",
     "segment_pictures",
+    "soft_measures",
 ]
