@@ -16,6 +16,7 @@ from lis_toolkit.parts import Legend, Segmenter, render_parts, segment_pictures
 from lis_toolkit.parts.measures import measure_parts
 from lis_toolkit.selectivity import check_on_photographs, measure_cycled, measure_photographs
 from tiny import CLASSES, tiny_classifier, tiny_generator
+from tiny_segmenter import tiny_segmenter
 
 
 @pytest.fixture(scope="module")
@@ -156,21 +157,8 @@ def test_seeds_decide(classifier, photographs):
     assert one.p_permutation == two.p_permutation and (one.table["low"] != three.table["low"]).any()
 
 
-def legend(names):
-    return Legend(tuple(names))
-
-
-def picture_segmenter(x):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)  # labels all three
-        segmenter = Segmenter(legend(["background", "sleeve", "torso"]), (), (1,), 16)
-    segmenter.mean0.fill_(float(x.mean()))
-    segmenter.std0.fill_(float(x.std()))
-    return segmenter.eval().requires_grad_(False)
-
-
 def test_photographs_are_measured_directly_or_through_the_link(generator, classifier, photographs):
-    segmenter = picture_segmenter(photographs.images)
+    segmenter = tiny_segmenter([photographs.images], names=("sleeve", "torso"))
     direct = measure_photographs(segmenter, photographs.images, batch_size=50)
     labels = segment_pictures(segmenter, photographs.images)
     pd.testing.assert_frame_equal(
@@ -224,4 +212,4 @@ def test_bad_input_is_explained(classifier, photographs):
     fails("share is 0.7", share=0.7)
     fails("no class has 5", measures=np.full(120, np.nan))
     with pytest.raises(LisError, match="feature maps"):
-        measure_photographs(Segmenter(legend(["background", "a"]), ("L0_8_8",), (8,), 16), photographs.images)
+        measure_photographs(Segmenter(Legend(("background", "a")), ("L0_8_8",), (8,), 16), photographs.images)
