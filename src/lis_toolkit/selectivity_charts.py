@@ -224,7 +224,7 @@ def profile_chart(
     lines = -(-len(found) // columns)
     chart = make_subplots(
         lines, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=[cut(name, 18) for name, _ in found],
-        horizontal_spacing=0.02, vertical_spacing=0.12 / lines,
+        horizontal_spacing=0.045, vertical_spacing=0.14 / lines,
     )  # fmt: skip
     for number, (_, part_rows) in enumerate(found):
         pooled = part_rows["class"] == POOLED
@@ -246,6 +246,7 @@ def profile_chart(
         zeroline=True,
         zerolinecolor=FAINT,
         nticks=4,
+        tickfont={"size": 10},
         tickangle=0,
         rangemode="tozero",
         tickformat=".1%" if is_share(measure) else None,
