@@ -40,9 +40,9 @@ class SweepEnds:
             self._table = sweep
             self.columns = [str(c) for c in sweep.columns if c not in KEYS]
             keys = sweep[KEYS]
-        elif callable(getattr(sweep, "table", None)) and hasattr(sweep, "start"):
+        elif callable(getattr(sweep, "table", None)) and hasattr(sweep, "columns"):
             self._sweep = sweep
-            self.columns = [str(c) for c in sweep.start.columns if c not in KEYS]
+            self.columns = [str(c) for c in sweep.columns if c not in KEYS]
             keys = sweep.table(columns=KEYS)
         else:
             raise LisError(f"a Sweep or its table was expected, not a {type(sweep).__name__}.")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ..classifiers import Classifier
-from ..features import extract_features
 from ..link import Link
 from ..names import whole_number
-from ..parts import Segmenter, render_parts, segment_pictures
+from ..parts import Segmenter, segment_pictures
 from ..parts.measures import measure_parts
+from ..parts.photographs import photograph_parts
 from ..stylegan import Generator
 
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ def measure_cycled(
     """
     import pandas as pd
 
-    link.check(generator, classifier)
-    r = extract_features(classifier, x, batch_size).r  # [N, R]
+    size = whole_number(batch_size, "batch_size", 1)
     frames = []
-    for rows in r.split(whole_number(batch_size, "batch_size", 1)):
-        pictures, labels = render_parts(generator, segmenter, link(rows.to(link.device)).to(generator.device))
-        frames.append(measure_parts(pictures, labels, segmenter.legend).to_frame())
+    for rows in x.split(size):
+        seen = photograph_parts(rows, classifier, link, generator, segmenter)
+        frames.append(measure_parts(seen.render, seen.labels, segmenter.legend).to_frame())
     return pd.concat(frames, ignore_index=True)
