@@ -106,10 +106,10 @@ def test_blended_changes_are_those_of_a_plain_loop(generator, segmenter, link, r
 
     render_part_logits(generator, segmenter, w)
     values = measured(w)
-    slopes = torch.stack([
-        torch.stack([torch.func.jvp(measured, (w,), (torch.eye(W)[j].expand(5, W),))[1][n] for j in range(W)])
-        for n in range(5)
-    ])  # fmt: skip  # [N, W, Q]
+    axes = torch.eye(W)
+    slopes = torch.stack(
+        [torch.func.jvp(measured, (w,), (axis.expand(5, W),))[1] for axis in axes], dim=1
+    )  # [N, W, Q]
     scaled = slopes / values.std(0, unbiased=False)
     outer = sum(scaled[n] @ scaled[n].T for n in range(5)).double() / 5
     share, axes = torch.linalg.eigh(outer)
@@ -180,7 +180,7 @@ def test_energy_of_a_part_is_that_of_its_pixels(generator, segmenter, link, r, s
                 assert bool(screening.present[n, p]) == bool(inside.any())
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 20, 500])
+@pytest.mark.parametrize("batch_size", [3, 20, 500])
 def test_batches_change_nothing(generator, segmenter, link, r, screening, batch_size):
     other = linear(generator, segmenter, link, r, batch_size=batch_size)
     for name in ("area", "luminance", "energy"):
