@@ -168,6 +168,13 @@ def test_several_samples_of_a_unit(sweep, scores, given):
     assert written.count(f"unit {unit}") == 3 and len({t for t in written if ", sample " in t}) == 3
 
 
+def test_samples_are_of_the_classes_that_were_scored(sweep, given):
+    scores = score_selectivity(sweep, "rim", "area", ["cross", "disc"], resamples=10, min_samples=2)
+    written = texts(ranking_sheet(sweep, scores, "rim", top=2, samples=40, **given))
+    shown = {text.split(",")[0] for text in written if ", sample " in text}
+    assert shown == {"cross", "disc"}
+
+
 def test_a_long_sheet_is_cut_and_says_so(given, sweep):
     (row,) = tune_parts(**given, r=sweep.samples.r[0], units=[sweep.units[0]], part="hub")
     figure = tuned_sheet([row] * 100, LEGEND, "hub", title="hubs")

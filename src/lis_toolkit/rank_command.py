@@ -58,8 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="link of the sweep (lis fit): the sheet's pictures are rendered, parts outlined",
     )
-    parser.add_argument("--generator", default="fashion", metavar="NAME", help="of the sweep (%(default)s)")
-    parser.add_argument("--segmenter", default="fashion", metavar="NAME", help="of the sweep (%(default)s)")
+    for model in ("generator", "segmenter"):
+        parser.add_argument(
+            f"--{model}", metavar="NAME", help="name or path (default: what the sweep calls it)"
+        )
     parser.add_argument("--device", default=None, help="torch device (default: cpu)")
     parser.set_defaults(run=run)
 
@@ -222,10 +224,16 @@ def _write_sheet(options: argparse.Namespace, sweep: Any, ranked: pd.DataFrame) 
         from .parts import load_segmenter
         from .stylegan import load_generator
 
+        called = sweep.manifest["models"]
+        segmenter = options.segmenter or called.get("segmenter")
+        if segmenter is None:
+            raise LisError(
+                "the sweep was made without a segmenter: there is no part to outline; leave out --link."
+            )
         models = {
-            "generator": load_generator(options.generator, device=options.device),
+            "generator": load_generator(options.generator or called["generator"], device=options.device),
             "link": Link.load(options.link).to(options.device or "cpu"),
-            "segmenter": load_segmenter(options.segmenter, device=options.device),
+            "segmenter": load_segmenter(segmenter, device=options.device),
         }
     elif sweep.manifest["pictures"] is None:
         raise LisError(

@@ -26,14 +26,20 @@ __all__ = ["kept_rows", "ranking_sheet", "score_lines", "typical_samples"]
 
 
 def typical_samples(
-    sweep: Any, unit: int, part: str, measure: str, class_name: str = POOLED, count: int = 1
+    sweep: Any,
+    unit: int,
+    part: str,
+    measure: str,
+    class_name: str | Sequence[str] = POOLED,
+    count: int = 1,
 ) -> pd.DataFrame:
     """Choose samples that show what a unit usually does: the one of the median change, or evenly spread ones.
 
     Parameters
     ----------
     sweep : a Sweep or its table.
-    unit, part, measure, class_name : which changes; the class "all" takes samples of all classes.
+    unit, part, measure : which changes.
+    class_name : one or several whose samples are taken; "all" takes all.
     count : 1 is the median; 3 are the changes at 1/6, 1/2 and 5/6 of the sorted ones, and so on.
 
     Returns
@@ -54,17 +60,18 @@ def typical_samples(
     whole_number(count, "count", 1)
     changes = unit_changes(sweep, part, measure, units=[int(unit)]).to_frame()
     kept = changes[changes["change"].notna()]
-    if class_name != POOLED:
-        known = list(dict.fromkeys(changes["class"]))
-        if class_name not in known:
-            raise LisError(
-                f"the sweep has no class {class_name!r}; it has {', '.join(map(str, known[:30]))}."
-                f"{spelling_hint(class_name, known)}"
-            )
-        kept = kept[kept["class"] == class_name]
+    wanted = [class_name] if isinstance(class_name, str) else list(class_name)
+    if wanted != [POOLED]:
+        known = [str(name) for name in dict.fromkeys(changes["class"])]
+        for name in wanted:
+            if name not in known:
+                raise LisError(
+                    f"the sweep has no class {name!r}; it has {', '.join(known[:30])}.{spelling_hint(name, known)}"
+                )
+        kept = kept[kept["class"].isin(wanted)]
     if len(kept) == 0:
         raise LisError(
-            f"unit {unit} has no sample of {'any class' if class_name == POOLED else class_name} in which {part} "
+            f"unit {unit} has no sample of {'any class' if wanted == [POOLED] else ', '.join(wanted)} in which {part} "
             f"{measure} is defined; choose another part or class."
         )
     kept = kept.sort_values(["change", "sample"], kind="stable")
@@ -123,9 +130,12 @@ def ranking_sheet(
     >>> ranking_sheet(sweep, scores, "sleeve", top=5, **models).savefig("sleeve.png")
     """
     chosen = unit_rows(chosen_rows(scores, part, measure, class_name), units, min(top, MOST_ROWS))
+    pooled = scores.attrs.get("lis", {}).get("classes") or POOLED  # those that the pooled rows were made of
     numbers, notes, names = [], [], []
     for row in chosen.to_dict("records"):
-        picked = typical_samples(sweep, row["unit"], part, measure, class_name, samples)
+        picked = typical_samples(
+            sweep, row["unit"], part, measure, pooled if class_name == POOLED else class_name, samples
+        )
         for place, sample in enumerate(picked.to_dict("records")):
             numbers.append(int(sample["sample"]))
             names.append(int(row["unit"]))
