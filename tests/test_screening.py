@@ -324,12 +324,14 @@ def test_tables_rank_units(screening):
     part = next(p for i, p in enumerate(screening.parts) if screening.present[:, i].any())
     ranked = rank_units(table, part, "area", by="mean_change")
     values = screening.changes(part, "area").double()
+    values[~screening.present[:, screening.parts.index(part)]] = torch.nan
     unit = int(ranked["unit"].iloc[0])
     assert ranked["mean_change"].iloc[0] == pytest.approx(float(values[:, unit].nanmean()))
     assert ranked["mean_change"].abs().is_monotonic_decreasing
     assert int(values.nanmean(0).abs().argmax()) == unit
     whole = table[(table["part"] == "picture") & (table["class"] == "a") & (table["unit"] == 2)]
     assert whole["mean_change"].tolist() == pytest.approx([float(screening.energy[:2, 2, 0].mean())])
+    assert set(dataclasses.replace(screening, classes=("all",) * 5).to_frame()["class"]) == {"all"}
     often = set(screening.to_frame(min_samples=4)["class"])
     assert often == {"all"}  # neither class has four
 
@@ -363,6 +365,7 @@ def test_bad_input_is_explained(generator, segmenter, link, r, screening):
     fails("above 0", temperature=0)
     fails("finite", temperature=float("nan"))
     fails("4 classes for 5", classes=["a"] * 4)
+    fails("named 'all'", classes=["all"] * 5)
     fails("directions must be", directions=torch.eye(3))
     fails("directions have NaN", directions=torch.full((count, count), torch.nan))
     fails("ends have shape", ends=(torch.ones(3), torch.ones(3)))

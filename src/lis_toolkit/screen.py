@@ -78,8 +78,8 @@ class Screening:
         """Return means over samples, by class and pooled ("all"), in the columns of `score_selectivity`.
 
         There are unit, part, measure, class, samples, mean_change, effect, same_sign, part_selectivity and
-        unit_selectivity, so `rank_units` sorts them; there is no p, since nothing was rendered. Constant units are left
-        out, and so are groups with fewer than `min_samples` start pictures that have the part.
+        unit_selectivity, so `rank_units` sorts them; there is no p, since nothing was rendered. Samples count whose
+        start picture has the part; groups with fewer than `min_samples` of them are left out, and constant units.
 
         Examples
         --------
@@ -157,7 +157,9 @@ def screen_units(
         raise LisError(
             f"r is {given}; activations [N, {link.num_units}] with at least one row were expected."
         )
-    names = ("all samples",) * len(r) if classes is None else tuple(str(name) for name in classes)
+    names = ("all",) * len(r) if classes is None else tuple(str(name) for name in classes)
+    if classes is not None and "all" in names:
+        raise LisError("a class is named 'all', which is the name of the pooled rows: rename it.")
     if len(names) != len(r):
         raise LisError(f"there are {len(names)} classes for {len(r)} rows of r; one each was expected.")
     with torch.no_grad():

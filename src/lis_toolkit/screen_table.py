@@ -28,16 +28,17 @@ def table_of(screening: Screening, min_samples: int) -> pd.DataFrame:
     groups = {ALL: np.arange(len(names))} | {
         k: np.flatnonzero(names == k) for k in dict.fromkeys(screening.classes)
     }
+    # What a part that was not there may become is no change of it.
+    lacking = ~screening.present.numpy().T  # [P, N]
     frames = []
     for measure in ("area", "luminance", "energy"):
         parts = [*screening.parts, *(["picture"] if measure == "energy" else [])]
-        changes = np.stack([screening.changes(p, measure).double().numpy() for p in parts])[
-            :, :, units
-        ]  # [P, N, U]
+        changes = np.stack([screening.changes(p, measure).double().numpy() for p in parts])  # [P, N, R]
+        changes = changes[:, :, units]
+        changes[: len(screening.parts)][lacking] = np.nan
         for name, members in groups.items():
             found = describe(changes[:, members].transpose(0, 2, 1))  # [P, U] each
-            there = there_in(screening, parts, members)  # [P], start pictures
-            enough = (there >= max(min_samples, 1))[:, None] & (found["samples"] > 0)
+            enough = found["samples"] >= max(min_samples, 1)
             effects = np.where(enough, found["effect"], np.nan)
             compared = len(screening.parts)
             selective = np.full(effects.shape, np.nan)
@@ -49,14 +50,6 @@ def table_of(screening: Screening, min_samples: int) -> pd.DataFrame:
                 "part_selectivity": selective[p, u], "unit_selectivity": unit_selectivity(effects)[p, u],
             }))  # fmt: skip
     return pd.concat(frames, ignore_index=True).astype({"part": str, "measure": str, "class": str})
-
-
-def there_in(screening: Screening, parts: list[str], members: np.ndarray) -> np.ndarray:
-    """Count the start pictures that have each part; all of them for the whole picture."""
-    present = screening.present.numpy()[members].sum(0)
-    return np.array(
-        [len(members) if p not in screening.parts else present[screening.parts.index(p)] for p in parts]
-    )
 
 
 def _varying(screening: Screening) -> np.ndarray:
