@@ -112,7 +112,7 @@ def test_an_installed_copy_has_the_models_and_the_photographs():
     folder = Path(lis_toolkit.__file__).parent
     assert list((folder / "data").rglob("*.gz"))
     bundled = [entry for entry in entries() if entry.url is None]
-    assert {entry.kind for entry in bundled} == {"generator", "classifier", "judge"}
+    assert {entry.kind for entry in bundled} == {"generator", "classifier", "judge", "segmenter"}
     assert all(entry.available for entry in bundled)
 
 

@@ -26,6 +26,10 @@ from lis_toolkit.parts.training import default_layers, train_picture_segmenter, 
 from tiny import tiny_generator
 
 LEGEND = Legend(("background", "bright", "rim"))
+PICTURES, PHOTOGRAPHS = (
+    0.6,
+    0.5,
+)  # bounds of the mean IoU of "fashion-pictures" on held-out pictures and photographs
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +53,8 @@ def labelled(generator, n, first=0):
 @pytest.fixture(scope="module")
 def trained(generator):
     return train_segmenter(
-        generator, labelled(generator, 12), epochs=25, batch_size=4, unlabelled=0, widths=(8, 8), dilations=(1, 1),
-        progress=False,
+        generator, labelled(generator, 60), epochs=30, batch_size=4, learning_rate=1e-2, unlabelled=0,
+        layers=generator.synthesis.layer_names[2:], widths=(8, 8), dilations=(1, 1), progress=False,
     )  # fmt: skip
 
 
@@ -123,8 +127,9 @@ def test_maps_are_shrunk_and_logits_enlarged_where_pictures_are_large():
 def test_operations_are_counted_and_few():
     from lis_toolkit.parts.network import WIDTHS
 
-    segmenter = Segmenter(Legend(("background", *map(str, range(13)))), ("a", "b", "c"), (128, 67, 40), 32)
-    by_hand = (128 + 67 + 40) * WIDTHS[0] + 9 * sum(
+    legend = Legend(("background", *map(str, range(13))))
+    segmenter = Segmenter(legend, "abcde", (128, 113, 67, 40, 40), 32)  # the bundled one's
+    by_hand = (128 + 113 + 67 + 40 + 40) * WIDTHS[0] + 9 * sum(
         a * b for a, b in zip(WIDTHS, (*WIDTHS[1:], 14), strict=True)
     )
     assert segmenter.flops == 2 * 32 * 32 * by_hand <= 1.05e8
@@ -152,7 +157,8 @@ def test_bfloat16_labels_are_nearly_those_of_float32(generator, trained):
     assert render_part_logits(generator, trained, w, "bfloat16")[1].dtype == torch.float32
 
 
-def test_derivatives_of_the_logits(generator, trained):
+def test_derivatives_of_the_logits(generator):
+    trained = random_segmenter(generator)
     w = torch.randn(1, 12, generator=torch.Generator().manual_seed(4))
     direction = torch.randn(1, 12, generator=torch.Generator().manual_seed(5))
 
@@ -161,7 +167,7 @@ def test_derivatives_of_the_logits(generator, trained):
         return logits.softmax(dim=1).mean(dim=(2, 3))[0], x.mean()
 
     (_, _), (forward, light) = torch.func.jvp(share, (w,), (direction,))
-    step = 1e-2
+    step = 1e-3
     ahead, behind = share(w + step * direction), share(w - step * direction)
     numeric = (ahead[0] - behind[0]) / (2 * step)
     assert torch.allclose(forward, numeric, rtol=0.05, atol=2e-4) and forward.abs().max() > 1e-3
@@ -181,12 +187,12 @@ def test_derivatives_of_the_logits(generator, trained):
 def test_it_learns_a_partition_in_seconds_and_tells_it_on_other_pictures(generator, trained):
     held_out = labelled(generator, 12, first=100)
     scores = score_parts(segment(generator, trained, held_out.latents(generator)), held_out.labels, LEGEND)
-    assert scores.mean_iou > 0.8
+    assert scores.mean_iou > 0.7
     untrained = random_segmenter(generator)
     by_chance = score_parts(
         segment(generator, untrained, held_out.latents(generator)), held_out.labels, LEGEND
     )
-    assert by_chance.mean_iou < 0.6
+    assert by_chance.mean_iou < 0.5
 
 
 @pytest.mark.parametrize("unlabelled", [0, 1])
@@ -206,7 +212,7 @@ def test_the_same_seed_gives_the_same_segmenter(generator, unlabelled):
 
 def test_a_student_reads_pictures(generator, trained):
     student = train_picture_segmenter(
-        generator, trained, pictures=120, epochs=6, widths=(8, 8), dilations=(1, 1), progress=False
+        generator, trained, pictures=40, epochs=2, widths=(8, 8), dilations=(1, 1), progress=False
     )
     assert student.reads_pictures and student.metadata["training"]["teacher"] == trained.hash
     held_out = labelled(generator, 12, first=100)
@@ -249,12 +255,10 @@ def test_files_that_are_no_segmenter(tmp_path, generator, trained):
 
     altered = {k: v.clone() for k, v in tensors.items()}
     altered["mean0"][0] += 1
-    for made, message in (
-        (written(altered), "altered"),
-        (written(tensors, format="lis-classifier-1"), "not a segmenter"),
-    ):
-        with pytest.raises(CheckpointError, match=message):
-            load_segmenter(made if message != "altered" else written(altered))
+    with pytest.raises(CheckpointError, match="altered"):
+        load_segmenter(written(altered))
+    with pytest.raises(CheckpointError, match="not a segmenter"):
+        load_segmenter(written(tensors, format="lis-classifier-1"))
     for changes in (
         {"widths": [10**9, 8]},
         {"channels": [4]},
@@ -339,3 +343,42 @@ def test_numpy_numbers_are_numbers(generator):
     )  # fmt: skip
     save = segmenter.metadata["training"]
     assert save["epochs"] == 1
+
+
+def test_the_bundled_segmenters_on_pictures_that_nobody_trained_on():
+    from lis_toolkit import load_fashion, load_generator
+    from lis_toolkit.parts import load_masks
+
+    bundled, by_features = load_generator("fashion"), load_segmenter("fashion")
+    masks = load_masks("fashion")
+    train, held_out = masks.take("train"), masks.take("held out")
+    assert len(train) == 60 and len(held_out) == 30
+    for split, count in ((train, 6), (held_out, 3)):
+        assert [p.label for p in split.pictures] == [c for c in range(10) for _ in range(count)]
+    assert not {(p.label, p.seed) for p in train.pictures} & {(p.label, p.seed) for p in held_out.pictures}
+    assert (
+        set(masks.labels.unique().tolist()) == set(range(len(masks.legend.names)))
+        and masks.legend == by_features.legend
+    )
+    assert (by_features.generator_hash, masks.generator_hash) == (bundled.hash, bundled.hash)
+    assert by_features.flops <= 1e8 and by_features.metadata["training"]["pictures"] == 60
+
+    x, labels = render_parts(bundled, by_features, held_out.latents(bundled))
+    scores = score_parts(labels, held_out.labels, masks.legend)
+    assert scores.mean_iou >= 0.75 and scores.accuracy > 0.94 and scores.iou.min() > 0.3
+
+    second = load_masks("fashion-second")
+    assert [p.seed for p in second.pictures] == [p.seed for p in held_out.pictures]
+    assert not torch.equal(second.labels, held_out.labels)
+    agreement = score_parts(second.labels, held_out.labels, masks.legend)
+    assert agreement.mean_iou > scores.mean_iou
+
+    by_picture = load_segmenter("fashion-pictures")
+    assert by_picture.metadata["training"]["teacher"] == by_features.hash
+    assert score_parts(segment_pictures(by_picture, x), held_out.labels, masks.legend).mean_iou > PICTURES
+    photographed = load_masks("fashion-photographs")
+    sample = load_fashion("sample")
+    numbers = [p.photograph for p in photographed.pictures]
+    assert sample.labels[numbers].tolist() == [p.label for p in photographed.pictures] and len(numbers) == 30
+    found = segment_pictures(by_picture, sample.images[numbers])
+    assert score_parts(found, photographed.labels, masks.legend).mean_iou > PHOTOGRAPHS

@@ -25,6 +25,8 @@ BUNDLED = {
     ("fashion", "generator"): "fashion-generator.safetensors",
     ("fashion", "classifier"): "fashion-classifier.safetensors",
     ("fashion-judge", "judge"): "fashion-judge.safetensors",
+    ("fashion", "segmenter"): "fashion-segmenter.safetensors",
+    ("fashion-pictures", "segmenter"): "fashion-picture-segmenter.safetensors",
 }
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = CONTENT[:-1] + b"?"

@@ -15,6 +15,9 @@ from .measures import (
 )
 from .motion import Motion, dense_flow, measure_motion
 from .motion_plots import motion_figure
+from .photographs import PhotographParts, photograph_parts
+from .pictures import draw_outlines
+from .scores import PartScores, score_parts
 from .segmenter import (
     Segmenter,
     load_segmenter,
@@ -25,6 +28,7 @@ from .segmenter import (
     segment_pictures,
 )
 from .soft import soft_measures
+from .training import train_picture_segmenter, train_segmenter
 
 __all__ = [
     "MEASURES",
@@ -34,10 +38,13 @@ __all__ = [
     "Motion",
     "PartMasks",
     "PartMeasures",
+    "PartScores",
+    "PhotographParts",
     "Segmenter",
     "angle_difference",
     "collect_masks",
     "dense_flow",
+    "draw_outlines",
     "load_masks",
     "load_segmenter",
     "mean_angle",
@@ -45,11 +52,15 @@ __all__ = [
     "measure_parts",
     "measure_pictures",
     "motion_figure",
+    "photograph_parts",
     "render_part_logits",
     "render_parts",
     "save_masks",
     "save_segmenter",
+    "score_parts",
     "segment",
     "segment_pictures",
     "soft_measures",
+    "train_picture_segmenter",
+    "train_segmenter",
 ]

@@ -127,7 +127,9 @@ class Segmenter(nn.Module):
         """Take mean and standard deviation of every channel from these maps [N, C, S, S]."""
         for i, maps in enumerate(features):
             self.get_buffer(f"mean{i}").copy_(maps.mean(dim=(0, 2, 3)))
-            self.get_buffer(f"std{i}").copy_(maps.std(dim=(0, 2, 3)).clamp_min(1e-6))
+            std = maps.std(dim=(0, 2, 3))  # [C]
+            # A channel in which hardly anything happens is not blown up.
+            self.get_buffer(f"std{i}").copy_(std.clamp_min(max(float(std.mean()) / 20, 1e-6)))
 
     def forward(self, features: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tensor:
         """Map features, one [N, C, S, S] a layer (for pictures: a list of x alone), to logits [N, 1 + P, H, W].
