@@ -202,7 +202,8 @@ def test_pictures_are_kept_or_rendered_again(models, sweep, tmp_path):
     other = tiny_generator(seed=3)
     with pytest.raises(LisError, match="the generator given are not those of this sweep"):
         sweep.render(other, link, 4)
-    for samples in ([9], [-1], [0.5]):
+    assert torch.equal(sweep.pictures(4, samples=torch.tensor(5)), kept[:1])
+    for samples in ([9], [-1], [0.5], 2.0):
         with pytest.raises(LisError, match="no sample .*0 to 8"):
             sweep.pictures(4, samples=samples)
 
@@ -339,6 +340,15 @@ def test_constant_units_are_left_out_and_named(models, tmp_path, capsys):
     assert set(moved) == set(sweep.units)  # never one that has no spread to measure a change by
     with pytest.raises(LisError, match="units 2, 5 were constant.*0 to 1, 3 to 4, 6 to 9"):
         sweep_units(generator, classifier, link, out=tmp_path / "b", units=[5, "unit 2"], **QUIET)
+
+
+@pytest.mark.parametrize(
+    "units",
+    [4, "unit 4", [4, 4], range(4, 5), torch.tensor(4), torch.tensor([4]), np.int64(4), np.array(["4"])],
+)
+def test_units_in_any_form(models, sweep, tmp_path, units):
+    one = sweep_units(*models[:3], out=tmp_path / "a", units=units, samples=1, **QUIET)
+    assert one.units == (4,) and len(sweep.table("step", units=units)) == 27
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_made(models, tmp_path):

@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..errors import CheckpointError, LisError
 from ..files import atomic_path
@@ -224,6 +222,9 @@ def piece_units(manifest: dict[str, Any], index: int) -> list[int]:
 
 def _checked(path: Path, note: dict[str, Any], rows: int) -> bool:
     """Whether a Parquet file is whole (its end is read), has so many rows and this note."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         metadata = pq.read_metadata(path)
         told = json.loads((metadata.metadata or {}).get(METADATA, b"null"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -178,29 +176,18 @@ def estimate(recipe: Recipe, r: Tensor, classes: tuple[str, ...]) -> tuple[float
     """Compute a few rows; return bytes a row, seconds a row, and bytes that every file has beside its rows."""
     few = r[: max(1, min(len(r), 6))]
     start = recipe.look(few, None)
-    seconds = 0.0
-    for wanted in (4, CALIBRATION):  # the first ones also warm up
+    arrays = few.numpy(), start.r.numpy(), start.x.cpu().numpy()
+    labels, which = np.zeros(len(few), np.int64), np.arange(len(few))
+    for wanted in (1, 8, CALIBRATION):  # the first ones load and prepare what the later ones find ready
         pairs = min(max(1, wanted // recipe.steps), len(recipe.units) * len(few))
-        piece = Piece(
-            0,
-            pairs,
-            len(few),
-            np.arange(len(few)),
-            few.numpy(),
-            start.r.numpy(),
-            start.x.cpu().numpy(),
-            np.zeros(len(few), np.int64),
-            classes[:1] or ("any",),
-        )
         begin = time.perf_counter()
-        table = compute_piece(recipe, piece)
-        content = parquet_bytes(table, {})
+        table = compute_piece(recipe, Piece(0, pairs, len(few), which, *arrays, labels, classes[:1]))
         seconds = (time.perf_counter() - begin) / len(table)
-        if seconds * CALIBRATION > SLOW:
+        if wanted > 1 and seconds * CALIBRATION > SLOW:
             break
-    group = pq.read_metadata(io.BytesIO(content)).row_group(0)
-    rows = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
-    return rows / len(table), seconds, float(len(content) - rows)
+    whole, half = len(parquet_bytes(table, {})), len(parquet_bytes(table.slice(0, len(table) // 2), {}))
+    size = max(whole - half, 1) / (len(table) - len(table) // 2)
+    return size, seconds, max(whole - size * len(table), 0.0)
 
 
 def _size(count: float) -> str:

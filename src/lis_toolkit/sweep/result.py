@@ -9,9 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -23,12 +20,13 @@ from ..parts.legend import Legend
 from ..stylegan import Generator
 from .folder import MANIFEST, SAMPLES, START, SweepFolder, piece_range, piece_units
 from .recipe import set_units
-from .samples import Samples
+from .samples import Samples, as_list
 from .settings import shown
 from .thumbnails import decode_pictures
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["Sweep"]
 
@@ -228,9 +226,7 @@ class Sweep:
         table = self._rows(["sample", "step", "picture"], [index])
         if len(table) != self.manifest["samples"]["count"] * self.steps:
             raise LisError(f"not all rows of unit {index} are there yet: call sweep_units again to go on.")
-        picked = table["picture"].take(
-            pa.array([n * self.steps + s for n in wanted for s in range(self.steps)], pa.int64())
-        )
+        picked = table["picture"].take([n * self.steps + s for n in wanted for s in range(self.steps)])
         x = decode_pictures(picked.to_pylist(), self.manifest["image"])
         return x.unflatten(0, (len(wanted), self.steps))
 
@@ -291,21 +287,17 @@ class Sweep:
         count = self.manifest["samples"]["count"]
         if samples is None:
             return list(range(count))
-        listed = samples.tolist() if hasattr(samples, "tolist") else samples
-        listed = list(listed) if isinstance(listed, Iterable) else [listed]
+        listed = as_list(samples)
         for n in listed:
             if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < count:
                 raise LisError(f"the sweep has no sample {n!r}; it has 0 to {count - 1}.")
         return listed
 
     def _rows(self, names: list[str], units: Any) -> pa.Table:
-        if units is None:
-            wanted = None
-        else:
-            listed = (
-                [units] if isinstance(units, (str, int)) else list(getattr(units, "tolist", lambda: units)())
-            )
-            wanted = {self._unit(unit) for unit in listed}
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = None if units is None else {self._unit(unit) for unit in as_list(units)}
         if not self.finished:
             raise LisError(f"{self.folder} has no rows yet: call sweep_units again with the same arguments.")
         place, tables = SweepFolder(self.folder), []
@@ -333,6 +325,9 @@ class Sweep:
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         # Not read_table, which would take a part of the path such as "unit=3" for a column.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:

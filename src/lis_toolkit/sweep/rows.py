@@ -9,19 +9,19 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from .recipe import Recipe, set_units
 from .thumbnails import encode_pictures
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["Piece", "compute_piece", "parquet_bytes", "row_schema", "start_table"]
 
-KEYS = ("unit", "sample", "class", "step")
 METADATA = b"lis-sweep"  # the key of the schema's metadata that holds our JSON
 
 
@@ -60,6 +60,8 @@ class Piece:
 
 def row_schema(recipe: Recipe) -> pa.Schema:
     """Return names and types of the columns of a sweep's rows."""
+    import pyarrow as pa
+
     fields: list[tuple[str, Any]] = [
         ("unit", pa.int32()),
         ("sample", pa.int32()),
@@ -93,6 +95,8 @@ def compute_piece(
     pyarrow.Table
         With the columns of `row_schema`.
     """
+    import pyarrow as pa
+
     steps = recipe.steps
     pair = np.arange(piece.start, piece.stop).repeat(steps)  # [n]
     step = np.tile(np.arange(steps), piece.stop - piece.start)  # [n]
@@ -146,6 +150,8 @@ def start_table(
     recipe: Recipe, labels: np.ndarray, classes: tuple[str, ...], looks: list[tuple[np.ndarray, ...]]
 ) -> pa.Table:
     """Return the table of the start pictures, a row for each sample, from (floats, codes, top) of its batches."""
+    import pyarrow as pa
+
     floats, codes, top = (np.concatenate(column) for column in zip(*looks, strict=True))
     return pa.table(
         {
@@ -159,6 +165,8 @@ def start_table(
 
 
 def _class_column(labels: np.ndarray, classes: tuple[str, ...]) -> pa.DictionaryArray:
+    import pyarrow as pa
+
     return pa.DictionaryArray.from_arrays(pa.array(labels, pa.int32()), pa.array(classes, pa.string()))
 
 
@@ -167,6 +175,9 @@ def parquet_bytes(table: pa.Table, told: dict[str, Any]) -> bytes:
 
     Floats have their bytes split by place, which zstd makes smaller than dictionaries would; pages have checksums.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = table.replace_schema_metadata({METADATA: json.dumps(told, sort_keys=True)})
     floats = [f.name for f in table.schema if f.type == pa.float32()]
     others = [

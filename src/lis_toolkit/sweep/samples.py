@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from ..names import class_index
 from ..pairs import collect_pairs
 from ..stylegan import Generator
 
-__all__ = ["Samples", "collect_samples", "given_samples"]
+__all__ = ["Samples", "as_list", "collect_samples", "given_samples"]
 
 FORMAT = "lis-sweep-samples-1"
 FRESH = (
@@ -85,6 +85,18 @@ class Samples:
             raise CheckpointError(f"{path} is damaged ({error!r}).") from error
 
 
+def as_list(items: Any) -> list[Any]:
+    """Return one item or several, in a list, tensor or array, as a list.
+
+    Examples
+    --------
+    >>> as_list(3), as_list(torch.tensor([3, 4])), as_list("unit 3")
+    ([3], [3, 4], ['unit 3'])
+    """
+    items = items.tolist() if hasattr(items, "tolist") else items
+    return [items] if isinstance(items, str) or not isinstance(items, Iterable) else list(items)
+
+
 def given_samples(r: Any, classes: Any, classifier: Classifier, num_units: int) -> Samples:
     """Check activations [N, R] given by the user, with a class for each: names, indices, or None.
 
@@ -111,9 +123,7 @@ def given_samples(r: Any, classes: Any, classifier: Classifier, num_units: int) 
     elif classes is None:
         names = ["any"] * len(r)
     else:
-        listed = classes.tolist() if hasattr(classes, "tolist") else classes
-        if isinstance(listed, (str, int)) or not isinstance(listed, Sequence):
-            listed = [listed] * len(r)
+        listed = as_list(classes)
         if len(listed) != len(r):
             raise LisError(
                 f"there are {len(listed)} classes for {len(r)} rows of r; one for each was expected."

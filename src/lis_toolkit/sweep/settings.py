@@ -21,7 +21,7 @@ from ..pairs import check_models
 from ..stylegan import Generator
 from ..stylegan.generator import PRECISIONS
 from .recipe import Recipe, rows_at_a_time
-from .samples import Samples, given_samples
+from .samples import Samples, as_list, given_samples
 from .thumbnails import picture_format
 
 __all__ = ["Setup", "differences", "prepare", "settings_key", "shown"]
@@ -169,10 +169,8 @@ def _units(units: Any, link: Link) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the units to sweep, ascending, and those that were asked for but can't be."""
     if units is None:
         asked: list[Any] = list(range(link.num_units))
-    elif isinstance(units, (str, int)) or not isinstance(units, Iterable):
-        asked = [units]
     else:
-        asked = list(units.tolist() if hasattr(units, "tolist") else units)
+        asked = as_list(units)
     indices = sorted({link.unit_index(unit) for unit in asked})
     constant = set(link.constant_units)
     chosen = tuple(i for i in indices if i not in constant)

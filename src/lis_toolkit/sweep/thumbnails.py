@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import CheckpointError
@@ -31,6 +30,8 @@ def encode_pictures(x: Tensor, kind: str) -> list[bytes]:
     >>> encode_pictures(torch.rand(2, 1, 32, 32), "png")[0][:4]
     b'\x89PNG'
     """
+    from PIL import Image
+
     pixels = (x.detach() * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()  # [N, H, W, C]
     options = {"compress_level": 4} if kind == "png" else {"quality": QUALITY, "subsampling": 0}
     encoded = []
@@ -50,6 +51,8 @@ def decode_pictures(files: Iterable[bytes], shape: Sequence[int]) -> Tensor:
     CheckpointError
         For bytes that are not such a picture.
     """
+    from PIL import Image
+
     channels, height, width = shape
     pictures = []
     for data in files:
