@@ -278,6 +278,11 @@ def test_two_processes_at_one_folder(models, folder, whole):
         with pytest.raises(LisError, match="being filled by another process"):
             sweep_units(*models, out=folder, **OPTIONS)
         assert len(Sweep.open(folder)) == 30  # reading is not in the way
+        for path in (folder / "rows").iterdir():
+            path.unlink()
+        with pytest.raises(LisError, match="being filled by another process"):
+            sweep_units(*models, out=folder, **OPTIONS)
+        assert (folder / "rows").is_dir()  # which the other one is about to write to
         other.communicate(b"\n")
     sweep_units(*models, out=folder, **OPTIONS)
     assert content(folder) == content(whole)  # and no lock is left

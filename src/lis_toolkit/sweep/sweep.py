@@ -134,12 +134,14 @@ def sweep_units(
             return sweep
     if executor is not None:
         check_client(executor)
-    created = not folder.path.exists()
+    created, mine = not folder.path.exists(), False
     try:
         with folder.locked():
+            mine = True
             fill(setup, folder, executor, retries, progress)
     except BaseException as error:
-        _remove_empty(folder, created)
+        if mine:
+            _remove_empty(folder, created)
         if isinstance(error, KeyboardInterrupt) and not str(error):
             raise KeyboardInterrupt(
                 f"stopped before the first row; the same call begins again in {out}"
