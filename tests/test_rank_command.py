@@ -55,6 +55,15 @@ def test_the_printed_table_is_the_ranking(place, sweep, capsys):
     assert all("+" in row[2] for row in rows)
 
 
+def test_classes_without_the_part_are_named(place, capsys, monkeypatch):
+    shares = {"disc": 1.0, "ring": 0.4, "cross": 0.0}
+    monkeypatch.setattr("lis_toolkit.sweep_sheets.part_occurrence", lambda *_: shares)
+    run(parsed(place / "sweep", "--part", "rim"))
+    assert "half of the start pictures of ring, cross have the part" in capsys.readouterr().out
+    run(parsed(place / "sweep", "--part", "rim", "--class", "disc", "ring"))
+    assert "start pictures" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_all_ranked_units_are_written(place, sweep, tmp_path, capsys, ending):
     target = tmp_path / f"new folder/rim.{ending}"

@@ -23,7 +23,9 @@ def rows_of(ranking, **names):
 def test_the_map_holds_the_matrix_and_marks_what_is_sure(ranking):
     chart = map_chart(ranking, "area", most=12)
     found = effect_matrix(ranking, "area", most=12)
-    heat, marks = chart.data
+    heat, veil, marks = chart.data
+    pale = ~found.significant & np.isfinite(found.values)
+    assert np.array_equal(np.isfinite(np.asarray(veil.z, float)), pale) and 0 < pale.sum() < pale.size
     assert np.array_equal(np.asarray(heat.z), found.values, equal_nan=True)
     assert list(heat.x) == list(PARTS) and list(heat.y) == [f"unit {unit}" for unit in found.units]
     expected = {(found.units[i], PARTS[j]) for i, j in zip(*np.nonzero(found.significant), strict=True)}

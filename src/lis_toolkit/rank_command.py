@@ -78,6 +78,7 @@ def run(options: argparse.Namespace) -> None:
     >>> run(parser.parse_args(["runs/fashion", "--part", "sleeve"]))
     """
     from .sweep import Sweep
+    from .sweep_sheets import part_occurrence
 
     for name, endings in (("out", ENDINGS), ("sheet", (".png",))):
         path = getattr(options, name)
@@ -89,6 +90,12 @@ def run(options: argparse.Namespace) -> None:
     sweep = Sweep.open(options.sweep)
     ranked = rank_sweep(sweep, options.part, options.measure, options.classes, options.direction, options.by)
     print(ranking_text(ranked, options.top))
+    seldom = [name for name, share in part_occurrence(sweep, options.part).items() if share < 0.5]
+    if options.classes is None and 0 < len(seldom) < len(sweep.classes):
+        print(
+            f"Fewer than half of the start pictures of {', '.join(map(cut, seldom[:12]))} have the part; changes there "
+            "count, too, where it appears. --class leaves them out."
+        )
     if not sweep.complete:
         print(
             "The sweep is not complete: what is there was ranked. lis sweep with the same options goes on with it."

@@ -212,7 +212,7 @@ def effect_matrix(
     ranking : what `score_selectivity` returned.
     measure, class_name : which of its rows.
     value : the column that fills the matrix.
-    most : units that are kept, those with the largest |value| for any part.
+    most : units that are kept: first those with the largest |value| that is significant, for any part.
     order : "clustered" (average linkage of their rows), or "sorted" (by the part where |value| is largest).
     significance : q below which a place is marked.
 
@@ -243,12 +243,16 @@ def effect_matrix(
             "with more samples."
         )
     finite = values.to_numpy()  # [U, P]
-    height = np.nan_to_num(np.abs(finite), nan=-1.0, posinf=np.finfo(float).max).max(1)
-    best = np.sort(np.argsort(-height, kind="stable")[:most])
-    best = best[height[best] >= 0]
+    q = rows.pivot(index="unit", columns="part", values="q")[list(values.columns)].to_numpy(float)
+    sure = q < significance
+    size = np.nan_to_num(np.abs(finite), nan=-1.0, posinf=np.finfo(float).max)
+    # Few samples can give huge effects that may be chance: what is sure comes first.
+    order_of = np.lexsort((-size.max(1), -np.where(sure, size, -1.0).max(1)))
+    best = np.sort(order_of[:most])
+    best = best[size[best].max(1) >= 0]
     best = best[_order(finite[best], order)]
-    q = rows.pivot(index="unit", columns="part", values="q")[list(values.columns)].to_numpy(float)[best]
     units = [int(unit) for unit in values.index[best]]
+    q = q[best]
     return EffectMatrix(units, list(values.columns), finite[best], q < significance, q, len(values))
 
 
@@ -268,11 +272,16 @@ def _order(values: np.ndarray, order: str) -> np.ndarray:
     return np.lexsort((-strongest, part))
 
 
-def largest(values: Any) -> float:
-    """Return a limit for colours: the largest finite |value| but for the outermost hundredth; 1 when all are 0."""
+def largest(values: Any, sure: Any = None) -> float:
+    """Return a limit for colours: the largest finite |value| but for the outermost hundredth; 1 when all are 0.
+
+    Where some are sure, of these only: a few samples can give huge values that mean nothing.
+    """
     import numpy as np
 
     finite = np.abs(np.asarray(values, float))
+    if sure is not None and (np.isfinite(finite) & sure).any():
+        finite = finite[sure]
     finite = finite[np.isfinite(finite)]
     return float(np.quantile(finite, 0.99)) or 1.0 if len(finite) else 1.0
 

@@ -45,7 +45,7 @@ def map_chart(
 ) -> go.Figure:
     """Draw standardised effects of units (rows) on parts (columns): purple for less, orange for more.
 
-    A dot marks q below `significance`; grey is no value. The pointer shows the numbers of a place.
+    A dot marks q below `significance`, pale places may be chance; grey is no value. The pointer shows the numbers.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def map_chart(
     import plotly.graph_objects as go
 
     found = effect_matrix(ranking, measure, class_name, "effect", most, order, significance)
-    limit = largest(found.values)
+    limit = largest(found.values, found.significant)
     units = [f"unit {unit}" for unit in found.units]
     parts = [cut(part) for part in found.parts]
     count = len(units)
@@ -82,6 +82,11 @@ def map_chart(
             hovertemplate="%{y}, %{x}<br>effect %{z:.2f}, q %{customdata:.2g}<extra></extra>",
         )
     )  # fmt: skip
+    veil = np.where(found.significant | np.isnan(found.values), np.nan, 1.0)
+    white = [[0, "white"], [1, "white"]]
+    chart.add_trace(
+        go.Heatmap(z=veil, x=parts, y=units, colorscale=white, opacity=0.6, showscale=False, hoverinfo="skip")
+    )
     below, right = np.nonzero(found.significant & np.isfinite(found.values))
     dark = np.abs(found.values[below, right]) > 0.55 * limit
     chart.add_trace(
@@ -90,7 +95,7 @@ def map_chart(
             marker={"size": 5 if count <= 80 else 2, "color": np.where(dark, "white", INK).tolist()},
         )
     )  # fmt: skip
-    dots = f"dot: q < {significance:g}; grey: no value"
+    dots = f"dot: q < {significance:g}, pale: not; grey: no value"
     some = f"{count} of {found.of} units, " if count < found.of else ""
     _lay_out(
         chart,

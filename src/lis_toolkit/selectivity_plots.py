@@ -34,6 +34,7 @@ __all__ = ["class_profiles", "forest_plot", "selectivity_map", "volcano_plot"]
 
 TALLEST = 11.0  # inches: a figure that still fits a printed page
 EMPTY = "#dcdcdc"  # of a heat map: no value
+PALE = 0.4  # opacity of what may be chance
 
 
 def selectivity_map(
@@ -46,8 +47,8 @@ def selectivity_map(
 ) -> Figure:
     """Draw standardised effects as a map: a row a unit, a column a part, purple for less and orange for more.
 
-    A dot marks q below `significance`; grey is no value, because the part was not there to be measured. Of more
-    than `most` units those are drawn that have the largest effects.
+    A dot marks q below `significance`, pale places may be chance; grey is no value, because the part was not there to
+    be measured. Of more than `most` units those are drawn that have the largest effects, significant ones first.
 
     Parameters
     ----------
@@ -82,10 +83,11 @@ def selectivity_map(
     )  # fmt: skip
     axes = figure.add_subplot()
     colours = colormaps["PuOr_r"].with_extremes(bad=EMPTY)
-    limit = largest(found.values)
+    limit = largest(found.values, found.significant)
     image = axes.imshow(
         np.ma.masked_invalid(np.clip(found.values, -limit, limit)),
         aspect="auto", interpolation="nearest", cmap=colours, vmin=-limit, vmax=limit,
+        alpha=np.where(found.significant | np.isnan(found.values), 1.0, PALE),
     )  # fmt: skip
     below, right = np.nonzero(found.significant & np.isfinite(found.values))
     dark = np.abs(found.values[below, right]) > 0.55 * limit
@@ -99,7 +101,9 @@ def selectivity_map(
     axes.set_ylabel(f"unit ({count} of {found.of})" if count < found.of else "unit", fontsize=8)
     axes.set_title(ranking_title(measure, class_name), fontsize=9, loc="left", parse_math=False)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, aspect=18)
-    bar.set_label(f"effect: mean / sd over samples\n(dot: q < {significance:g}; grey: no value)", fontsize=7)
+    bar.set_label(
+        f"effect: mean / sd over samples\n(dot: q < {significance:g}, pale: not; grey: no value)", fontsize=7
+    )
     bar.ax.tick_params(labelsize=7)
     return figure
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["kept_rows", "ranking_sheet", "score_lines", "typical_samples"]
+__all__ = ["kept_rows", "part_occurrence", "ranking_sheet", "score_lines", "typical_samples"]
 
 
 def typical_samples(
@@ -99,7 +99,8 @@ def ranking_sheet(
 ) -> Figure:
     """Draw the top units of a ranking in typical samples of a sweep, with the ranking's numbers beside each.
 
-    Each unit is shown in the sample of the median change, so neither in the best one nor in one that was picked.
+    Each unit is shown in the sample of the median change, so neither in the best one nor in one that was picked; of all
+    classes together, among those classes of which half of the start pictures or more have the part, if there are any.
 
     Parameters
     ----------
@@ -130,7 +131,11 @@ def ranking_sheet(
     >>> ranking_sheet(sweep, scores, "sleeve", top=5, **models).savefig("sleeve.png")
     """
     chosen = unit_rows(chosen_rows(scores, part, measure, class_name), units, min(top, MOST_ROWS))
-    pooled = scores.attrs.get("lis", {}).get("classes") or POOLED  # those that the pooled rows were made of
+    pooled: Sequence[str] | str = scores.attrs.get("lis", {}).get("classes") or POOLED  # of the pooled rows
+    shares = part_occurrence(sweep, part)
+    pooled = [
+        name for name in (shares if pooled == POOLED else pooled) if shares.get(name, 0) >= 0.5
+    ] or pooled
     numbers, notes, names = [], [], []
     for row in chosen.to_dict("records"):
         picked = typical_samples(
@@ -154,6 +159,21 @@ def ranking_sheet(
     rows = [replace(row, notes=lines) for row, lines in zip(rows, notes, strict=True)]
     heading = title or ranking_title(measure, class_name, part)
     return tuned_sheet(rows, sweep.legend, part, measure, heading, outline)
+
+
+def part_occurrence(sweep: Any, part: str) -> dict[str, float]:
+    """Return, for each class of a sweep, the share of start pictures that have the part.
+
+    Examples
+    --------
+    >>> part_occurrence(sweep, "sleeve")
+    {'Pullover': 1.0, 'Trouser': 0.0}
+    """
+    start, code = sweep.start, f"{part}.code"
+    if code not in start:
+        return dict.fromkeys(sweep.classes, 1.0)  # the whole picture
+    there = (start[code] != ABSENT).groupby(start["class"].astype(str)).mean()
+    return {name: float(there[name]) for name in sweep.classes}
 
 
 def kept_rows(
