@@ -113,6 +113,12 @@ def check_on_photographs(
     LisError : a ranking of several parts, measures or classes, measures that don't fit the photographs, no class with
         five photographs or more on either side, units that the classifier does not have.
 
+    Notes
+    -----
+    A unit set alone shows what the link makes of this unit while all others stand still; photographs show what goes
+    with it, other units included. Where units are redundant the two differ, even in sign: a sweep with
+    `companion_directions` asks the photographs' question, and agrees with them more often.
+
     Examples
     --------
     >>> ranking = rank_units(scores, "sleeve", "area")
