@@ -23,6 +23,7 @@ from ..stylegan import Generator, load_generator
 
 LAYERS = slice(1, 6)  # of the bundled generator: all but the coarsest, and the one that makes the picture
 FEATURES, PICTURES = "fashion-segmenter.safetensors", "fashion-picture-segmenter.safetensors"
+WORST = "fashion-segmenter-worst-{}.png"
 
 
 def measure_segmenters(
@@ -98,11 +99,16 @@ def segmenter_card(
     classes = class_scores(scores["features"], [p.label or 0 for p in held.pictures], generator.classes)
     lines += [
         "",
-        "The mean is over parts; the intervals are percentiles of a bootstrap over pictures.",
+        "The mean is over parts; the intervals are percentiles of a bootstrap over pictures. Below, a part that was found",
+        "in a class that has none counts 0.",
         "",
         "| class | mean IoU of its parts, `fashion` |",
         "|---|---|",
         *(f"| {name} | {value:.2f} |" for name, value in classes["mean_iou"].items()),
+        "",
+        "Weak at: handles, whose pixels it gives to the background half of the time; front openings, of which labellers",
+        "do not agree either where they are; thin soles and small heels. The pictures with the lowest figures:",
+        f"[generated]({WORST.format('features')}), [photographs]({WORST.format('photographs')}).",
         "",
         "## Confusions of `fashion`, held-out pictures",
         "",
@@ -125,13 +131,15 @@ def segmenter_card(
             f"picture; {settings}.\n"
         )
     lines += [
-        "Layers, the second round with unlabelled pictures, and the number of steps were chosen by threefold "
-        "cross-validation within the training",
-        "masks. There are three held-out pictures a class, so parts of one class alone rest on three pictures.",
+        "Layers and the second round with unlabelled pictures were chosen by threefold cross-validation within the",
+        "training masks: mean IoU 0.69 with every second layer, 0.71 with five layers, 0.76 with five layers and the second",
+        "round (three first networks in place of one: 0.76, no gain). The held-out masks were looked at once, with what",
+        "came out of this. Seconds are wall time on two busy cores: `fashion` takes 57 s of one core's time. There are",
+        "three held-out pictures a class, so figures of parts that only one class has rest on three pictures.",
         "",
         "## How the labels were made",
         "",
-        masks.made,
+        masks.made.replace("\n# ", "\n### "),
         "",
     ]
     return "\n".join(lines)
@@ -169,9 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
             temporary.write_text(segmenter_card(generator, models, scores, masks, sizes), encoding="utf-8")
         for key, (score, x, labels, truth) in found.items():
             names = [p.file for p in truth.pictures]
-            worst_sheet(x, labels, truth.labels, score, names, count=8).savefig(out / f"worst-{key}.png")
+            worst_sheet(x, labels, truth.labels, score, names, count=8).savefig(out / WORST.format(key))
             print(f"{key}: mean IoU {score.mean_iou:.3f}, {100 * score.accuracy:.1f} % of pixels")
-        confusion_figure(scores["features"]).savefig(out / "confusion.png")
+        confusion_figure(scores["features"]).savefig(out / "fashion-segmenter-confusion.png")
 
 
 if __name__ == "__main__":
