@@ -99,15 +99,15 @@ def segmenter_card(
     classes = class_scores(scores["features"], [p.label or 0 for p in held.pictures], generator.classes)
     lines += [
         "",
-        "The mean is over parts; the intervals are percentiles of a bootstrap over pictures. Below, a part that was found",
-        "in a class that has none counts 0.",
+        "The mean is over parts; the intervals are percentiles of a bootstrap over pictures. Below, a part that was",
+        "found in a class that has none counts 0.",
         "",
         "| class | mean IoU of its parts, `fashion` |",
         "|---|---|",
         *(f"| {name} | {value:.2f} |" for name, value in classes["mean_iou"].items()),
         "",
-        "Weak at: handles, whose pixels it gives to the background half of the time; front openings, of which labellers",
-        "do not agree either where they are; thin soles and small heels. The pictures with the lowest figures:",
+        "Weak at: handles, whose pixels it gives to the background half of the time; front openings, of which",
+        "labellers do not agree either where they are; thin soles and small heels. The pictures with the lowest figures:",
         f"[generated]({WORST.format('features')}), [photographs]({WORST.format('photographs')}).",
         "",
         "## Confusions of `fashion`, held-out pictures",
@@ -132,9 +132,9 @@ def segmenter_card(
         )
     lines += [
         "Layers and the second round with unlabelled pictures were chosen by threefold cross-validation within the",
-        "training masks: mean IoU 0.69 with every second layer, 0.71 with five layers, 0.76 with five layers and the second",
-        "round (three first networks in place of one: 0.76, no gain). The held-out masks were looked at once, with what",
-        "came out of this. Seconds are wall time on two busy cores: `fashion` takes 57 s of one core's time. There are",
+        "training masks: mean IoU 0.69 with every second layer, 0.71 with five layers, 0.76 with five layers and the",
+        "second round (three first networks in place of one: 0.76, no gain). The held-out masks were looked at once, with",
+        "what came out of this. Seconds are wall time on two busy cores: `fashion` takes 57 s of one core's time. There are",
         "three held-out pictures a class, so figures of parts that only one class has rest on three pictures.",
         "",
         "## How the labels were made",
