@@ -122,7 +122,7 @@ def test_blended_changes_are_those_of_a_plain_loop(generator, segmenter, link, r
     middle = lengths[(len(lengths) - 1) // 2]  # torch's median, the lower one
 
     def at(z):
-        weights = [(square(z, w[n]) / middle**2 + 0.1**2) ** -4 for n in range(5)]
+        weights = [(square(z, w[n]) / middle**2 + 0.1**2) ** -6 for n in range(5)]
         blended = sum(k * (values[n] + (z - w[n]) @ slopes[n]) for n, k in enumerate(weights)) / sum(weights)
         area = blended[:2].clamp(0, 1)
         return area, (blended[2:] / area.clamp_min(1e-4)).clamp(0, 1)
