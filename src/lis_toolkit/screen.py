@@ -143,9 +143,9 @@ def screen_units(
     -----
     Beyond Linking in Style (arXiv 2409.16865), whose link makes it possible. On the bundled models, 10 samples of each
     class, 256 units, 11.8 times fewer evaluations than a sweep of three steps: Spearman correlation with the sweep's
-    mean changes 0.80 on average over the parts' areas (0.5 to 0.9) and 0.80 over their luminances (0.6 to 0.98). Small
-    parts, and parts that only some samples have, are predicted worst: `validate_screening` says how well, against a
-    sweep of some units.
+    mean changes 0.80 on average over the parts' areas (0.5 to 0.9) and 0.79 over their luminances (0.6 to 0.98); the
+    temperature and the blend's weights were chosen on these sweeps. Small parts, and parts that only some samples have,
+    are predicted worst: `validate_screening` says how well, against a sweep of some units.
 
     Examples
     --------
