@@ -61,10 +61,24 @@ def literal_layer(layer, x: Tensor, w: Tensor) -> Tensor:
     return x[:, :, ::down, ::down]
 
 
-def literal_synthesis(generator, ws: Tensor) -> Tensor:
-    """All layers: ws [N, num_ws, W] to images [N, C, H, W] in the generator's own range."""
+def literal_synthesis(generator, ws: Tensor, keep: dict[str, Tensor] | None = None) -> Tensor:
+    """All layers: ws [N, num_ws, W] to images [N, C, H, W] in the generator's own range; outputs go into `keep`."""
     network = generator.synthesis
     x = network.input(ws[:, 0])
     for i, name in enumerate(network.layer_names, start=1):
         x = literal_layer(network.get_submodule(name), x, ws[:, i])
+        if keep is not None:
+            keep[name] = x
     return x * network.output_scale
+
+
+def literal_features(generator, w: Tensor, layers) -> tuple[Tensor, list[Tensor]]:
+    """Pictures of w [N, W] in the unit range, and the outputs of some layers where they lie under the picture."""
+    kept: dict[str, Tensor] = {}
+    x = (literal_synthesis(generator, generator.broadcast(w), kept) * 0.5 + 0.5).clamp(0, 1)
+    rates = {spec.name: spec.out_sampling_rate for spec in generator.architecture.layers}
+    maps = []
+    for name in layers:
+        margin = (kept[name].shape[-1] - rates[name]) // 2
+        maps.append(kept[name][:, :, margin : margin + rates[name], margin : margin + rates[name]])
+    return x, maps
