@@ -12,6 +12,9 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from .errors import LisError
+from .rank_command import add_arguments as add_rank_arguments
+from .sweep.command import add_arguments as add_sweep_arguments
+from .sweep.command import run_sweep_command
 
 __all__ = ["main"]
 
@@ -157,6 +160,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     features.add_argument("--device", default=None, help="torch device (default: cpu)")
     features.set_defaults(run=run_features_command)
+
+    sweep = commands.add_parser(
+        "sweep", help="set every unit in many pictures, measure what changes, into a folder of tables"
+    )
+    add_sweep_arguments(sweep)
+    sweep.set_defaults(run=run_sweep_command)
+
+    rank = commands.add_parser("rank", help="which units of a sweep change a part most")
+    add_rank_arguments(rank)
     return parser
 
 

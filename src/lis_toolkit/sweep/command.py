@@ -10,6 +10,8 @@ from typing import Any
 from ..errors import LisError
 from ..stylegan.generator import PRECISIONS
 
+COMPANION_PAIRS = 200  # generated pictures of each class from which --companions learns
+
 __all__ = ["add_arguments", "parse_units", "run_sweep_command"]
 
 
@@ -46,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=3, metavar="N", help="values that every unit is set to (%(default)s)"
     )
+    parser.add_argument(
+        "--companions",
+        action="store_true",
+        help="set units together with those that usually move with them within a class, not alone",
+    )
     parser.add_argument("--psi", type=float, default=0.7, help="truncation of the latents (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
     parser.add_argument(
@@ -72,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_sweep_command(options: argparse.Namespace) -> None:
     """Carry out `lis sweep`."""
     from ..classifiers import load_classifier
+    from ..directions import companion_directions
     from ..link import Link
+    from ..pairs import collect_pairs
     from ..stylegan import load_generator
     from .plan import plan_sweep
     from .sweep import sweep_units
@@ -83,8 +92,15 @@ def run_sweep_command(options: argparse.Namespace) -> None:
     generator = load_generator(options.generator, device=options.device)
     classifier = load_classifier(options.classifier, device=options.device)
     models = (generator, classifier, link, _segmenter(options))
+    directions = None
+    if options.companions:
+        pairs = collect_pairs(
+            generator, classifier, classes, COMPANION_PAIRS, psi=options.psi, seed=options.seed, progress=True
+        )
+        directions = companion_directions(pairs)
     asked: dict[str, Any] = {
         "units": units,
+        "directions": directions,
         "samples": options.samples,
         "classes": classes,
         "psi": options.psi,
