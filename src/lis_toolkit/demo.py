@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .classifiers import Classifier, load_classifier
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
 from .demo_numbers import best_answering, describe_link, describe_walk, pick_units, starting_points
+from .demo_ranking import bundled_segmenter, rank_parts
 from .errors import LisError
 from .features import extract_features
 from .files import provenance
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoResult", "run_demo"]
 
-STAGES = ("models", "pairs", "link", "link report", "unit walks", "sheets", "report")
+STAGES = ("models", "pairs", "link", "link report", "unit walks", "ranking", "sheets", "report")
 WALK_SAMPLES, WALK_STEPS, PSI, HELD_OUT = 8, 7, 0.7, 0.2
 CANDIDATES, PROBES, UNITS = 8, 2, 3  # units tried of each class, images to try them on, units shown
 
@@ -97,7 +98,7 @@ def run_demo(
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> DemoResult:
-    """Run the whole workflow and write `report.html`, `metrics.json`, the link and PNG sheets.
+    """Run the whole workflow and write `report.html`, `metrics.json`, the link, a small sweep and PNG sheets.
 
     Parameters
     ----------
@@ -189,6 +190,13 @@ def _run(
                 tune_unit(generator, classifier, link, shown, unit, steps=WALK_STEPS) for unit in chosen
             ]
         units = [describe_walk(walk, classifier.classes, k, weights) for k in walks for walk in walks[k]]
+    with clock.stage("ranking"):
+        segmenter = bundled_segmenter(generator)
+        ranking, ranked = None, {}
+        if segmenter is not None:
+            ranking, ranked = rank_parts(
+                generator, classifier, link, segmenter, train, photographs, folder, seed, clock.progress
+            )
     metrics: dict[str, Any] = {
         "settings": {
             "per_class": per_class,
@@ -226,10 +234,12 @@ def _run(
         },
         "link": link_numbers,
         "units": units,
+        "ranking": ranking,
         "provenance": provenance(threads=torch.get_num_threads()),
     }
     with clock.stage("sheets"):
         figures = draw_sheets(generator, classifier, link, report, pairs, photographs, walks, units)
+        figures |= {f"parts_{name}": figure for name, figure in ranked.items()}
         pictures = write_sheets(figures, folder / "sheets")
     with clock.stage("report"):
         # The page shows the time up to here: it can't hold the time it takes to be written itself.
