@@ -208,3 +208,31 @@ def test_convert_says_what_it_wrote_and_what_it_can_not_read(tmp_path, capsys):
     assert ".safetensors" in capsys.readouterr().err and not (tmp_path / "other.pkl").exists()
     assert cli.main(["convert", "fashion", str(target), "--classes", "imagnet"]) == 2
     assert "one class name a line, or imagenet or cifar10" in capsys.readouterr().err
+
+
+def test_sweep_with_companions_and_rank(tmp_path, capsys, monkeypatch):
+    import torch
+
+    from lis_toolkit import collect_pairs, companion_directions, fit_link, load_classifier
+    from lis_toolkit.sweep import Sweep, command
+    from lis_toolkit.sweep.samples import Samples
+
+    monkeypatch.setattr(command, "COMPANION_PAIRS", 12)
+    generator, classifier = load_generator("fashion"), load_classifier("fashion")
+    classes = ["Pullover", "Bag"]
+    pairs = collect_pairs(generator, classifier, classes, 12, seed=3)
+    fit_link(pairs, method="ridge", penalty=0.1).save(tmp_path / "link.safetensors")
+    asked = ["--link", str(tmp_path / "link.safetensors"), "--out", str(tmp_path / "sweep"), "--samples", "6"]
+    asked += ["--units", "0-2", "--classes", *classes, "--steps", "2", "--seed", "3", "--companions"]
+    assert cli.main(["sweep", *asked]) == 0
+    sweep = Sweep.open(tmp_path / "sweep")
+    assert sweep.complete and len(sweep) == len(sweep.units) * 12 * 2
+    directions = Samples.load(tmp_path / "sweep" / "samples.safetensors")[2]
+    torch.testing.assert_close(directions, companion_directions(pairs))
+    capsys.readouterr()
+    assert cli.main(["rank", str(tmp_path / "sweep"), "--part", "torso", "--measure", "luminance"]) == 0
+    assert "torso: luminance" in capsys.readouterr().out
+    assert cli.main(["rank", str(tmp_path / "sweep"), "--part", "slevee"]) == 2
+    assert "Did you mean 'sleeve'" in only_message(capsys)
+    assert cli.main(["sweep", *asked[:-1]]) == 2  # alone, into the folder of a sweep with companions
+    assert "directions" in only_message(capsys)

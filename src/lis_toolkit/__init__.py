@@ -32,7 +32,24 @@ from .own_images import (
     open_images,
 )
 from .pairs import Pairs, collect_pairs
+from .parts import (
+    PartMasks,
+    PartMeasures,
+    Segmenter,
+    load_masks,
+    load_segmenter,
+    measure_motion,
+    measure_parts,
+    measure_pictures,
+    render_parts,
+    segment,
+    segment_pictures,
+    train_segmenter,
+)
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
+from .screen import Screening, screen_units
+from .screen_table import validate_screening
+from .selectivity import check_on_photographs, measure_photographs, rank_units, score_selectivity
 from .stylegan import (
     Architecture,
     Generator,
@@ -42,6 +59,7 @@ from .stylegan import (
     save_generator,
     update_mean_latents,
 )
+from .sweep import Sweep, SweepPlan, plan_sweep, sweep_units
 from .units import UnitWalk, render_activations, tune_unit
 from .zoo import entries
 
@@ -61,10 +79,17 @@ __all__ = [
     "LinkReport",
     "LisError",
     "Pairs",
+    "PartMasks",
+    "PartMeasures",
     "Photographs",
+    "Screening",
+    "Segmenter",
     "SkippedImages",
+    "Sweep",
+    "SweepPlan",
     "UnitWalk",
     "UnreadableImage",
+    "check_on_photographs",
     "class_agreement",
     "collect_pairs",
     "companion_directions",
@@ -82,17 +107,33 @@ __all__ = [
     "load_classifier",
     "load_fashion",
     "load_generator",
+    "load_masks",
     "load_photographs",
+    "load_segmenter",
+    "measure_motion",
+    "measure_parts",
+    "measure_photographs",
+    "measure_pictures",
     "montage",
     "nearest_distances",
     "open_images",
+    "plan_sweep",
+    "rank_units",
     "render_activations",
+    "render_parts",
     "report_link",
     "save_classifier",
     "save_generator",
     "save_png",
+    "score_selectivity",
+    "screen_units",
+    "segment",
+    "segment_pictures",
     "stream_features",
+    "sweep_units",
     "to_pil",
+    "train_segmenter",
     "tune_unit",
     "update_mean_latents",
+    "validate_screening",
 ]

@@ -20,7 +20,8 @@ __all__ = ["main"]
 
 # What an interrupted command leaves, where that is not nothing.
 KEPT = {
-    "download": "what has arrived is kept where the server allows to go on with it; give the command again."
+    "download": "what has arrived is kept where the server allows to go on with it; give the command again.",
+    "sweep": "what was finished is kept; give the command again to go on with it.",
 }
 METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
 

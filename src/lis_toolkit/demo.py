@@ -192,7 +192,8 @@ def _run(
         units = [describe_walk(walk, classifier.classes, k, weights) for k in walks for walk in walks[k]]
     with clock.stage("ranking"):
         segmenter = bundled_segmenter(generator)
-        ranking, ranked = None, {}
+        ranking: dict[str, Any] | None = None
+        ranked: dict[str, Figure] = {}
         if segmenter is not None:
             ranking, ranked = rank_parts(
                 generator, classifier, link, segmenter, train, photographs, folder, seed, clock.progress

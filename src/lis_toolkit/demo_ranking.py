@@ -13,8 +13,14 @@ from .directions import companion_directions
 from .errors import LisError
 from .link import Link
 from .pairs import Pairs
-from .parts import Segmenter, load_segmenter, measure_photographs
-from .selectivity import check_on_photographs, rank_units, save_scores, score_selectivity
+from .parts import Segmenter, load_segmenter
+from .selectivity import (
+    check_on_photographs,
+    measure_photographs,
+    rank_units,
+    save_scores,
+    score_selectivity,
+)
 from .stylegan import Generator
 from .sweep import Sweep, sweep_units
 
