@@ -10,12 +10,12 @@ import torch
 from matplotlib.collections import PathCollection
 from PIL import Image
 
-from lis_toolkit.agreement_plots import photograph_check_plot, screening_plot
 from lis_toolkit.errors import LisError
-from lis_toolkit.part_sheets import parts_sheet
 from lis_toolkit.parts.legend import Legend
 from lis_toolkit.parts.pictures import draw_outlines
+from lis_toolkit.parts.sheets import parts_sheet
 from lis_toolkit.pixel_sheet import BAD, GOOD
+from lis_toolkit.rankings.agreement_plots import photograph_check_plot, screening_plot
 from rankings import synthetic_ranking
 
 LEGEND = Legend(("background", "rim", "hub"))

@@ -16,13 +16,17 @@ from lis_toolkit.errors import LisError
 from lis_toolkit.features import extract_features
 from lis_toolkit.files import sha256_file
 from lis_toolkit.link import Link
+from lis_toolkit.selectivity import load_scores, rank_units
+from lis_toolkit.sweep import Sweep
 from test_report_html import Reader, check_self_contained
+
+RANKED = (3, 77, 156, 230)  # of all 256, so that it takes seconds
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
-    return demo.run_demo(out, per_class=20, seed=3)
+    return demo.run_demo(out, per_class=20, seed=3, units=RANKED)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,13 @@ def strip_times(metrics):
 def test_the_folder_holds_report_sheets_numbers_and_link(result):
     names = {str(path.relative_to(result.out)) for path in result.out.rglob("*") if path.is_file()}
     sheets = {"classes", "cycle", "link", "best", "overview"} | {f"units_{k}" for k in range(10)}
-    assert names == {"report.html", "metrics.json", "link.safetensors"} | {f"sheets/{s}.png" for s in sheets}
+    sheets |= {"parts_map"} | {f"parts_{part}" for part in result.metrics["ranking"]["shown"]}
+    files = {"report.html", "metrics.json", "link.safetensors", "scores.parquet"}
+    assert len(sheets) == 19
+    assert {name for name in names if not name.startswith("sweep/")} == files | {
+        f"sheets/{s}.png" for s in sheets
+    }
+    assert Sweep.open(result.out / "sweep").complete
     for path in (result.out / "sheets").iterdir():
         picture = np.asarray(Image.open(path).convert("L"))
         assert min(picture.shape) > 200 and picture.std() > 10, path.name
@@ -49,7 +59,7 @@ def test_the_report_is_self_contained_and_shows_the_sheets_that_were_written(res
     text = (result.out / "report.html").read_text(encoding="utf-8")
     reader = Reader(text)
     check_self_contained(reader)
-    assert len(reader.all("img")) == 13
+    assert len(reader.all("img")) == 17
     assert len(text) < 8_000_000
     for name in FASHION_CLASSES:
         assert name in reader.words
@@ -66,6 +76,30 @@ def test_the_reports_numbers_are_those_of_metrics_json(result, written):
     summary = result.summary()
     assert f"{written['link']['r2']:.0%}" in summary and len(summary.splitlines()) < 20
     assert str(result.out / "report.html") in summary
+
+
+def test_the_ranking_is_that_of_the_sweep_that_was_kept(result, written):
+    ranking = written["ranking"]
+    sweep = Sweep.open(result.out / "sweep")
+    assert (len(sweep), ranking["rows"]) == (4 * 60 * 2,) * 2
+    scores = load_scores(result.out / "scores.parquet")
+    for described in ranking["parts"]:
+        ranked = rank_units(scores, described["part"], described["measure"])
+        assert [unit["unit"] for unit in described["units"]] == ranked["unit"].head(5).tolist()[
+            : len(described["units"])
+        ]
+        assert described["significant"] == (ranked["q"] < 0.05).sum()
+    # One number from the rows themselves.
+    described = next(d for d in ranking["parts"] if (d["part"], d["measure"]) == ("torso", "luminance"))
+    unit = described["units"][0]
+    table = sweep.table(["unit", "sample", "step", "torso.luminance"], units=[unit["unit"]])
+    first, last = (table[table["step"] == k].set_index("sample")["torso.luminance"] for k in (0, 1))
+    assert unit["mean_change"] == pytest.approx((last - first).mean(), abs=1e-6)
+    words = Reader((result.out / "report.html").read_text(encoding="utf-8")).words
+    assert f"{unit['mean_change']:+.3g} ({unit['low']:+.3g} to {unit['high']:+.3g})" in words
+    for check in ranking["photographs"]:
+        assert f"{check['agreement']:.0%} of {check['units']}" in words
+    assert ranking["photographs"]
 
 
 def test_the_numbers_are_those_of_the_models_and_the_link(result, written):
@@ -100,7 +134,7 @@ def test_the_units_shown_vote_for_their_class_and_none_is_shown_twice(written):
 
 
 def test_the_same_seed_gives_the_same_numbers_and_pictures(result, written, tmp_path):
-    again = demo.run_demo(tmp_path / "again", per_class=20, seed=3)
+    again = demo.run_demo(tmp_path / "again", per_class=20, seed=3, units=RANKED)
     assert strip_times(json.loads(json.dumps(again.metrics))) == strip_times(written)
     assert sha256_file(tmp_path / "again/sheets/cycle.png") == sha256_file(result.out / "sheets/cycle.png")
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lis_toolkit.errors import LisError
 from lis_toolkit.parts import save_segmenter
-from lis_toolkit.rank_command import add_arguments, rank_sweep, ranking_text, run, write_ranking
+from lis_toolkit.rankings.command import add_arguments, rank_sweep, ranking_text, run, write_ranking
 from lis_toolkit.selectivity import rank_units, score_selectivity
 from lis_toolkit.stylegan import save_generator
 from lis_toolkit.sweep import Sweep, sweep_units
@@ -57,7 +57,7 @@ def test_the_printed_table_is_the_ranking(place, sweep, capsys):
 
 def test_classes_without_the_part_are_named(place, capsys, monkeypatch):
     shares = {"disc": 1.0, "ring": 0.4, "cross": 0.0}
-    monkeypatch.setattr("lis_toolkit.sweep_sheets.part_occurrence", lambda *_: shares)
+    monkeypatch.setattr("lis_toolkit.rankings.sheets.part_occurrence", lambda *_: shares)
     run(parsed(place / "sweep", "--part", "rim"))
     assert "half of the start pictures of ring, cross have the part" in capsys.readouterr().out
     run(parsed(place / "sweep", "--part", "rim", "--class", "disc", "ring"))

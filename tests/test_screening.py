@@ -15,10 +15,10 @@ from lis_toolkit.link import fit_link
 from lis_toolkit.pairs import collect_pairs
 from lis_toolkit.parts import render_part_logits
 from lis_toolkit.parts.soft import soft_measures
-from lis_toolkit.screen import screen_units
-from lis_toolkit.screen_blend import Expansions
-from lis_toolkit.screen_directions import choose_directions, sketch_variance
-from lis_toolkit.screen_table import validate_screening
+from lis_toolkit.screening.blend import Expansions
+from lis_toolkit.screening.directions import choose_directions, sketch_variance
+from lis_toolkit.screening.screen import screen_units
+from lis_toolkit.screening.table import validate_screening
 from lis_toolkit.selectivity import rank_units, unit_changes
 from tiny import tiny_classifier, tiny_generator
 from tiny_segmenter import tiny_segmenter

@@ -47,8 +47,7 @@ from .parts import (
     train_segmenter,
 )
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
-from .screen import Screening, screen_units
-from .screen_table import validate_screening
+from .screening import Screening, screen_units, validate_screening
 from .selectivity import check_on_photographs, measure_photographs, rank_units, score_selectivity
 from .stylegan import (
     Architecture,

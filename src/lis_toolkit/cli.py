@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from .errors import LisError
-from .rank_command import add_arguments as add_rank_arguments
+from .rankings.command import add_arguments as add_rank_arguments
 from .sweep.command import add_arguments as add_sweep_arguments
 from .sweep.command import run_sweep_command
 

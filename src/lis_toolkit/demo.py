@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +97,7 @@ def run_demo(
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: bool = False,
+    units: Sequence[int] | None = None,
 ) -> DemoResult:
     """Run the whole workflow and write `report.html`, `metrics.json`, the link, a small sweep and PNG sheets.
 
@@ -114,6 +115,8 @@ def run_demo(
         Default: the loaders' own.
     progress : bool
         Show progress bars.
+    units : sequence of int, optional
+        Units that are set and ranked by what they do to parts; default: all, which takes most of the time.
 
     Returns
     -------
@@ -134,7 +137,7 @@ def run_demo(
     >>> result.metrics["link"]["r2"]
     """
     with output_folder(out) as folder, Clock(progress) as clock, torch.no_grad():
-        metrics = _run(folder, generator, classifier, per_class, seed, device, clock)
+        metrics = _run(folder, generator, classifier, per_class, seed, device, clock, units)
     return DemoResult(Path(out), metrics)
 
 
@@ -146,6 +149,7 @@ def _run(
     seed: int,
     device: str | torch.device | None,
     clock: Clock,
+    ranked_units: Sequence[int] | None,
 ) -> dict[str, Any]:
     from .report_html import render_report
 
@@ -196,7 +200,16 @@ def _run(
         ranked: dict[str, Figure] = {}
         if segmenter is not None:
             ranking, ranked = rank_parts(
-                generator, classifier, link, segmenter, train, photographs, folder, seed, clock.progress
+                generator,
+                classifier,
+                link,
+                segmenter,
+                train,
+                photographs,
+                folder,
+                seed,
+                clock.progress,
+                ranked_units,
             )
     metrics: dict[str, Any] = {
         "settings": {

@@ -52,6 +52,7 @@ def rank_parts(
     folder: Path,
     seed: int,
     progress: bool,
+    units: Sequence[int] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Sweep all units with their companions, rank them for every part, and check the rankings on photographs.
 
@@ -63,7 +64,7 @@ def rank_parts(
     """
     sweep = sweep_units(
         generator, classifier, link, segmenter, out=folder / "sweep", samples=SAMPLES, psi=pairs.psi, seed=seed,
-        steps=STEPS, directions=companion_directions(pairs), progress=progress,
+        steps=STEPS, directions=companion_directions(pairs), units=units, progress=progress,
     )  # fmt: skip
     scores = score_selectivity(sweep, part=list(segmenter.legend.parts), measure=list(MEASURES), seed=seed)
     save_scores(folder / "scores.parquet", scores)
@@ -145,8 +146,8 @@ def _figures(
     link: Link,
     segmenter: Segmenter,
 ) -> dict[str, Figure]:
-    from .selectivity_plots import selectivity_map
-    from .sweep_sheets import ranking_sheet
+    from .rankings.plots import selectivity_map
+    from .rankings.sheets import ranking_sheet
 
     figures = {"map": selectivity_map(scores, "area")}
     for part in shown:

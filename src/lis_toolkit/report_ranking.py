@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .measure_texts import amount
+from .rankings.texts import amount
 from .webpage import Html, figure, join, table, tag
 
 __all__ = ["ranking_section"]

@@ -160,9 +160,8 @@ class Segmenter(nn.Module):
             if conv.bias is not None:
                 bias = bias + conv.bias
             reduced = F.conv2d(maps.to(kind), weight.to(kind), bias.to(kind))  # [N, C', S, S]
-            center = (maps.mean(dim=(2, 3)) - self.get_buffer(f"mean{i}")) / self.get_buffer(
-                f"std{i}"
-            )  # [N, C]
+            mean = maps.mean(dim=(2, 3), dtype=self.get_buffer("mean0").dtype)
+            center = (mean - self.get_buffer(f"mean{i}")) / self.get_buffer(f"std{i}")  # [N, C]
             reduced = reduced + self.contexts[i](center).to(kind)[:, :, None, None]
             shape = tuple(reduced.shape[2:])
             by_size[shape] = by_size[shape] + reduced if shape in by_size else reduced

@@ -240,8 +240,8 @@ class Generator(nn.Module):
 
         Returns
         -------
-        x [N, C, H, W] and, for each layer, its output [N, C_l, S, S] in float32 where it lies under the picture: the
-        margin that layers carry around it is cut off, so S is the layer's sampling rate.
+        x [N, C, H, W] and, for each layer, its output [N, C_l, S, S], in the precision asked for, where it lies under
+        the picture: the margin that layers carry around it is cut off, so S is the layer's sampling rate.
 
         Raises
         ------
@@ -265,8 +265,8 @@ class Generator(nn.Module):
         for part in ws.split(size):
             kept: dict[str, Tensor] = dict.fromkeys(names, part)
             pictures.append(self.synthesis(part, dtype, kept))
-            maps.append([_without_margin(kept[name], rates[name]).float() for name in names])
-        joined = [torch.cat(column) for column in zip(*maps, strict=True)]
+            maps.append([_without_margin(kept[name], rates[name]) for name in names])
+        joined = [torch.cat(column) if len(column) > 1 else column[0] for column in zip(*maps, strict=True)]
         return (torch.cat(pictures) * 0.5 + 0.5).clamp(0, 1), joined
 
     def _renderable(

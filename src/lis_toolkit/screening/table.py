@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import LisError
-from .selectivity.changes import unit_changes
-from .selectivity.statistics import describe, part_selectivity, unit_selectivity
+from ..errors import LisError
+from ..selectivity.changes import unit_changes
+from ..selectivity.statistics import describe, part_selectivity, unit_selectivity
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,13 +9,19 @@ from PIL import Image
 
 from lis_toolkit.directions import companion_directions
 from lis_toolkit.errors import LisError
-from lis_toolkit.measure_texts import amount, change_label, change_text
 from lis_toolkit.parts.measures import measure_parts
 from lis_toolkit.parts.pictures import draw_outlines
+from lis_toolkit.rankings.sheets import (
+    kept_rows,
+    part_occurrence,
+    ranking_sheet,
+    score_lines,
+    typical_samples,
+)
+from lis_toolkit.rankings.texts import amount, change_label, change_text
+from lis_toolkit.rankings.tuned_sheets import TunedRow, tune_parts, tuned_sheet
 from lis_toolkit.selectivity import score_selectivity, unit_changes
 from lis_toolkit.sweep import sweep_units
-from lis_toolkit.sweep_sheets import kept_rows, part_occurrence, ranking_sheet, score_lines, typical_samples
-from lis_toolkit.tuned_sheets import TunedRow, tune_parts, tuned_sheet
 from lis_toolkit.units import tune_unit
 from tiny_sweep import LEGEND, tiny_models
 
@@ -183,7 +189,7 @@ def test_pooled_samples_are_of_classes_that_have_the_part(sweep, scores, given, 
         codes = start[start["class"] == name]["hub.code"].tolist()
         assert shares[name] == pytest.approx(sum(code != 1 for code in codes) / len(codes))
     monkeypatch.setattr(
-        "lis_toolkit.sweep_sheets.part_occurrence", lambda *_: {"disc": 0.4, "ring": 0.5, "cross": 0.0}
+        "lis_toolkit.rankings.sheets.part_occurrence", lambda *_: {"disc": 0.4, "ring": 0.5, "cross": 0.0}
     )
     written = texts(ranking_sheet(sweep, scores, "rim", top=2, samples=40, **given))
     assert {text.split(",")[0] for text in written if ", sample " in text} == {"ring"}

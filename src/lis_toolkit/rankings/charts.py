@@ -1,15 +1,14 @@
-"""Charts of a ranking for notebooks: the figures of `selectivity_plots`, with all numbers under the pointer."""
+"""Charts of a ranking for notebooks: the figures of `plots`, with all numbers under the pointer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import LisError
+from ..errors import LisError
+from ..pixel_sheet import BAD, FAINT, GOOD, INK
 from .label_places import free_places
-from .measure_texts import amount, change_label, is_share
-from .pixel_sheet import BAD, FAINT, GOOD, INK
-from .ranking_rows import (
+from .rows import (
     POOLED,
     SIGNIFICANT,
     chosen_rows,
@@ -24,6 +23,7 @@ from .ranking_rows import (
     unit_rows,
     volcano_rows,
 )
+from .texts import amount, change_label, is_share
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .parts.measures import MEASURES
+from ..parts.measures import MEASURES
 
 __all__ = ["amount", "change_label", "change_text", "is_share"]
 

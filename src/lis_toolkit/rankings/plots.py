@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import LisError
+from ..errors import LisError
+from ..pixel_sheet import BAD, FAINT, GOOD, INK, figure_class
+from ..plots import quiet
 from .label_places import free_places
-from .measure_texts import change_label, is_share
-from .pixel_sheet import BAD, FAINT, GOOD, INK, figure_class
-from .plots import quiet
-from .ranking_rows import (
+from .rows import (
     POOLED,
     SIGNIFICANT,
     chosen_rows,
@@ -25,6 +24,7 @@ from .ranking_rows import (
     unit_rows,
     volcano_rows,
 )
+from .texts import change_label, is_share
 
 if TYPE_CHECKING:
     import pandas as pd

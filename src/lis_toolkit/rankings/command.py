@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import LisError
-from .files import atomic_path
-from .measure_texts import amount
-from .ranking_rows import POOLED, cut, share_text
+from ..errors import LisError
+from ..files import atomic_path
+from .rows import POOLED, cut, share_text
+from .texts import amount
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> None:
     --------
     >>> run(parser.parse_args(["runs/fashion", "--part", "sleeve"]))
     """
-    from .sweep import Sweep
-    from .sweep_sheets import part_occurrence
+    from ..sweep import Sweep
+    from .sheets import part_occurrence
 
     for name, endings in (("out", ENDINGS), ("sheet", (".png",))):
         path = getattr(options, name)
@@ -138,7 +138,7 @@ def rank_sweep(
     --------
     >>> rank_sweep(Sweep.open("runs/fashion"), "sleeve", "area", direction="more").head()
     """
-    from .selectivity import rank_units, score_selectivity
+    from ..selectivity import rank_units, score_selectivity
 
     scores = score_selectivity(sweep, part=part, measure=measure, classes=classes)
     class_name = classes[0] if classes is not None and len(classes) == 1 else POOLED
@@ -223,13 +223,13 @@ def write_ranking(path: str | os.PathLike[str], ranked: pd.DataFrame) -> None:
 
 
 def _write_sheet(options: argparse.Namespace, sweep: Any, ranked: pd.DataFrame) -> None:
-    from .sweep_sheets import ranking_sheet
+    from .sheets import ranking_sheet
 
     models: dict[str, Any] = {}
     if options.link is not None:
-        from .link import Link
-        from .parts import load_segmenter
-        from .stylegan import load_generator
+        from ..link import Link
+        from ..parts import load_segmenter
+        from ..stylegan import load_generator
 
         called = sweep.manifest["models"]
         segmenter = options.segmenter or called.get("segmenter")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .errors import LisError
-from .files import sha256_tensors
-from .measure_texts import RELATIVE, amount
-from .names import spelling_hint, whole_number
-from .parts.measures import ABSENT
-from .ranking_rows import POOLED, chosen_rows, cut, ranking_title, share_text, unit_rows
-from .sweep.folder import SAMPLES
-from .sweep.samples import Samples
+from ..errors import LisError
+from ..files import sha256_tensors
+from ..names import spelling_hint, whole_number
+from ..parts.measures import ABSENT
+from ..sweep.folder import SAMPLES
+from ..sweep.samples import Samples
+from .rows import POOLED, chosen_rows, cut, ranking_title, share_text, unit_rows
+from .texts import RELATIVE, amount
 from .tuned_sheets import MOST_ROWS, TunedRow, tune_parts, tuned_sheet
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def typical_samples(
     --------
     >>> typical_samples(sweep, 17, "sleeve", "area", "Shirt", count=3)
     """
-    from .selectivity import unit_changes
+    from ..selectivity import unit_changes
 
     whole_number(count, "count", 1)
     changes = unit_changes(sweep, part, measure, units=[int(unit)]).to_frame()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .directions import checked_directions
-from .errors import LisError
-from .measure_texts import RELATIVE, amount, change_text
-from .names import spelling_hint, whole_number
-from .parts.measures import ABSENT, measure_parts, measure_pictures
-from .parts.pictures import draw_outlines
-from .parts.segmenter import render_parts
-from .pixel_sheet import FAINT, GOOD, PixelSheet
+from ..directions import checked_directions
+from ..errors import LisError
+from ..names import spelling_hint, whole_number
+from ..parts.measures import ABSENT, measure_parts, measure_pictures
+from ..parts.pictures import draw_outlines
+from ..parts.segmenter import render_parts
+from ..pixel_sheet import FAINT, GOOD, PixelSheet
+from .texts import RELATIVE, amount, change_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lis_toolkit.errors import LisError
-from lis_toolkit.ranking_rows import effect_matrix
-from lis_toolkit.selectivity_charts import forest_chart, map_chart, profile_chart, volcano_chart
+from lis_toolkit.rankings.charts import forest_chart, map_chart, profile_chart, volcano_chart
+from lis_toolkit.rankings.rows import effect_matrix
 from rankings import CLASSES, PARTS, synthetic_ranking
 
 

@@ -6,9 +6,9 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from lis_toolkit.errors import LisError
-from lis_toolkit.label_places import free_places
-from lis_toolkit.ranking_rows import chosen_rows, cut, effect_matrix, top_rows
-from lis_toolkit.selectivity_plots import class_profiles, forest_plot, selectivity_map, volcano_plot
+from lis_toolkit.rankings.label_places import free_places
+from lis_toolkit.rankings.plots import class_profiles, forest_plot, selectivity_map, volcano_plot
+from lis_toolkit.rankings.rows import chosen_rows, cut, effect_matrix, top_rows
 from rankings import CLASSES, PARTS, synthetic_ranking
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import LisError
-from .names import spelling_hint, whole_number
+from ..errors import LisError
+from ..names import spelling_hint, whole_number
 
 Method = Literal["exact", "sketch", "principal"]
 METHODS = ("exact", "sketch", "principal")

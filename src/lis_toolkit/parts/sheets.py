@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .errors import LisError
-from .names import whole_number
-from .parts.pictures import draw_outlines
-from .pixel_sheet import FAINT, PixelSheet
-from .ranking_rows import cut
+from ..errors import LisError
+from ..names import whole_number
+from ..pixel_sheet import FAINT, PixelSheet
+from ..rankings.rows import cut
+from .pictures import draw_outlines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .parts import Segmenter, render_part_logits
-from .parts.soft import LEAST_SHARE, soft_measures
-from .stylegan import Generator
+from ..parts import Segmenter, render_part_logits
+from ..parts.soft import LEAST_SHARE, soft_measures
+from ..stylegan import Generator
 
 PICTURE_BYTES = 2**29  # of the pictures' tangents that are held at a time
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import LisError
-from .measure_texts import change_label
-from .pixel_sheet import BAD, FAINT, GOOD, INK, figure_class
-from .plots import quiet
-from .ranking_rows import POOLED, chosen_rows, cut, ranking_title
-from .selectivity_plots import name_dots
+from ..errors import LisError
+from ..pixel_sheet import BAD, FAINT, GOOD, INK, figure_class
+from ..plots import quiet
+from .plots import name_dots
+from .rows import POOLED, chosen_rows, cut, ranking_title
+from .texts import change_label
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from .selectivity import PhotographCheck
+    from ..selectivity import PhotographCheck
 
 __all__ = ["photograph_check_plot", "screening_plot"]
 

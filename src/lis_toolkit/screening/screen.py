@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .errors import LisError
-from .link import Link
-from .names import finite_number, whole_number
-from .parts import Segmenter
-from .screen_blend import Expansions
-from .screen_directions import Method, choose_directions
-from .screen_products import linearise
-from .stylegan import Generator
-from .stylegan.generator import ACTIVATION_BYTES
+from ..errors import LisError
+from ..link import Link
+from ..names import finite_number, whole_number
+from ..parts import Segmenter
+from ..stylegan import Generator
+from ..stylegan.generator import ACTIVATION_BYTES
+from .blend import Expansions
+from .directions import Method, choose_directions
+from .products import linearise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ class Screening:
         --------
         >>> rank_units(screening.to_frame(), "sleeve", "area").head(20)
         """
-        from .screen_table import table_of
+        from .table import table_of
 
         return table_of(self, whole_number(min_samples, "min_samples", 1))
 

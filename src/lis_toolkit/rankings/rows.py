@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import LisError
-from .names import spelling_hint, whole_number
+from ..errors import LisError
+from ..names import spelling_hint, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
