@@ -103,7 +103,7 @@ def test_an_unknown_colour_is_named_with_its_pixels_and_the_nearest(tmp_path, la
     ("make", "message"),
     [
         (lambda n: Image.fromarray(n * 60), "grey value 180 in 8 pixels.*labels, 0 to 3"),
-        (lambda n: Image.fromarray(n.astype(np.uint16) * 256), "mode 'I;16'"),
+        (lambda n: Image.fromarray(n.astype(np.uint16) * 256), "16 bits a channel"),
         (lambda n: Image.fromarray(n[:4]), "7 x 4 pixels; 7 x 5 were expected"),
         (lambda n: Image.fromarray(n.T.copy()), "5 x 7 pixels; 7 x 5 were expected"),
         (
@@ -117,12 +117,45 @@ def test_masks_that_are_refused(tmp_path, labels, make, message):
         read_mask(written(tmp_path, make(labels.numpy())), LEGEND, SIZE)
 
 
+def test_what_pillow_would_quietly_make_background(tmp_path, labels):
+    number = labels.numpy()
+    first, second = (Image.fromarray(n) for n in (number, 3 - number))
+    path = written(tmp_path, first, save_all=True, append_images=[second])
+    with pytest.raises(LisError, match="animation of 2 pictures"):
+        read_mask(path, LEGEND, SIZE)
+    for colour, pixel in (
+        (4, b"\0\1\xff\xff"),
+        (2, b"\0\1" * 3),
+        (6, b"\0\1" * 3 + b"\xff\xff"),
+    ):  # the lower byte
+        data = png(7, 5, chunk(b"IDAT", zlib.compress((b"\0" + pixel * 7) * 5)), depth=16, colour=colour)
+        path.write_bytes(data)
+        with pytest.raises(LisError, match="16 bits a channel"):
+            read_mask(path, LEGEND, SIZE)
+    rows = zlib.compress(b"".join(b"\0" + bytes(row) for row in number.tolist()))
+    palette = chunk(b"PLTE", LEGEND.rgb[:3].tobytes())
+    path.write_bytes(png(7, 5, palette, chunk(b"IDAT", rows), colour=3))
+    with pytest.raises(LisError, match="number 3 in .* pixels, and a palette of 3 colours"):
+        read_mask(path, LEGEND, SIZE)
+    palette = chunk(b"PLTE", LEGEND.rgb.tobytes() + LEGEND.rgb[1].tobytes())  # one colour twice is no fault
+    rows = zlib.compress(b"".join(b"\0" + bytes(4 if v == 1 else v for v in row) for row in number.tolist()))
+    path.write_bytes(png(7, 5, palette, chunk(b"IDAT", rows), colour=3))
+    assert torch.equal(read_mask(path, LEGEND, SIZE), labels)
+
+
+def test_the_most_labels_in_a_large_mask(tmp_path):
+    legend = Legend(("background", *(f"part {i}" for i in range(255))))
+    labels = torch.randint(0, 256, (300, 200), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    image = Image.fromarray(legend.rgb[labels.numpy()])
+    assert torch.equal(read_mask(written(tmp_path, image), legend, (300, 200)), labels)
+
+
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width, height, *chunks):
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+def png(width, height, *chunks, depth=8, colour=0):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
 
 
@@ -329,6 +362,13 @@ def test_a_legend_file_that_is_wrong_says_where(tmp_path, generator, alter, mess
     with pytest.raises(LisError, match=message) as caught:
         load_masks(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_mark_that_editors_begin_files_with_is_no_fault(tmp_path, generator):
+    save_masks(some_masks(generator), tmp_path / "m")
+    path = tmp_path / "m" / "legend.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(load_masks(tmp_path / "m")) == len(some_masks(generator))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff", "nul"])

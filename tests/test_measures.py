@@ -256,6 +256,16 @@ def test_perimeters_of_a_batch_are_scikit_images():
             assert lengths[n][labels[n] == p].sum().item() == pytest.approx(perimeter(mask))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_light_of_other_precisions_is_summed_in_float32(dtype):
+    x, labels = pictures(4, 3, 20, 17).to(dtype), blobs(4, 20, 17)
+    for found, expected in (
+        (measure_parts(x, labels, LEGEND).values, measure_parts(x.float(), labels, LEGEND).values),
+        *zip(measure_pictures(x).values(), measure_pictures(x.float()).values(), strict=True),
+    ):
+        assert torch.equal(found.nan_to_num(-1), expected.nan_to_num(-1))
+
+
 def test_neither_the_batch_nor_the_neighbours_in_it_change_a_digit(monkeypatch):
     x, labels = pictures(9, 3, 10, 14), blobs(9, 10, 14)
     whole = measure_parts(x, labels, LEGEND)

@@ -9,11 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from lis_toolkit.errors import CheckpointError, LisError
+from lis_toolkit.files import sha256_tensors
 from lis_toolkit.parts import (
     LabelledPicture,
     Legend,
     PartMasks,
     Segmenter,
+    identity,
     load_segmenter,
     render_part_logits,
     render_parts,
@@ -128,7 +130,7 @@ def test_operations_are_counted_and_few():
     from lis_toolkit.parts.network import WIDTHS
 
     legend = Legend(("background", *map(str, range(13))))
-    segmenter = Segmenter(legend, "abcde", (128, 113, 67, 40, 40), 32)  # the bundled one's
+    segmenter = Segmenter(legend, tuple("abcde"), (128, 113, 67, 40, 40), 32)  # the bundled one's
     by_hand = (128 + 113 + 67 + 40 + 40) * WIDTHS[0] + 9 * sum(
         a * b for a, b in zip(WIDTHS, (*WIDTHS[1:], 14), strict=True)
     )
@@ -229,6 +231,26 @@ def test_the_default_layers_are_every_second(generator):
     assert default_layers(generator) == tuple(names[1:-1:2])
 
 
+def test_transforms_need_no_call_before(generator):
+    segmenter = random_segmenter(generator)
+    w = torch.randn(3, 12, generator=torch.Generator().manual_seed(6))
+
+    def first_ever():
+        identity._hashes.clear()  # nobody asked for this generator's hash yet
+        return lambda v: render_part_logits(generator, segmenter, v[None])[1][0]
+
+    one_by_one = torch.stack([first_ever()(row) for row in w])
+    assert torch.allclose(torch.func.vmap(first_ever())(w), one_by_one, atol=1e-4)
+    (forward, _) = torch.func.jvp(first_ever(), (w[0],), (w[1],))
+    assert torch.allclose(forward, one_by_one[0], atol=1e-4)
+    jacobian = torch.func.jacfwd(lambda v: first_ever()(v).mean())(w[0])
+    gradient = torch.func.grad(lambda v: first_ever()(v).mean())(w[0])
+    assert torch.allclose(jacobian, gradient, atol=1e-5) and jacobian.abs().max() > 0
+    segmenter.generator_hash = "0" * 64
+    with pytest.raises(LisError, match="was trained on the generator 000000000000"):
+        torch.func.vmap(first_ever())(w)
+
+
 def test_saved_and_loaded(tmp_path, generator, trained):
     path = tmp_path / "s.safetensors"
     save_segmenter(trained, path, {"held_out": 0.5})
@@ -266,9 +288,34 @@ def test_files_that_are_no_segmenter(tmp_path, generator, trained):
         {"size": "x"},
         {"dilations": []},
         {"layers": 3},
+        {"layers": "L"},
+        {"layers": [7] * len(described["layers"])},
+        {"name": None},
+        {"generator_hash": 5},
+        {"size": 10**6},
+        {"dilations": [10**6] * len(described["dilations"])},
     ):
         with pytest.raises(CheckpointError, match="does not fit its own description"):
             load_segmenter(written(tensors, **changes))
+    one = next(name for name in tensors if name.startswith("contexts"))
+    for wrong, message in (
+        (tensors | {one: tensors[one].double()}, "float32, torch.float64; one floating-point"),
+        (
+            {name: value.to(torch.complex64) for name, value in tensors.items()},
+            "complex64; one floating-point",
+        ),
+        (tensors | {one: tensors[one] * torch.nan}, f"{one} has values that are not finite"),
+        (tensors | {"std0": tensors["std0"] * 0}, "std0 has values that are not finite, or no spread"),
+    ):
+        with pytest.raises(CheckpointError, match=f"does not fit its own description: .*{message}"):
+            load_segmenter(written(wrong, sha256=sha256_tensors(wrong)))
+    doubled = {name: value.double() for name, value in tensors.items()}
+    exact = load_segmenter(written(doubled, sha256=sha256_tensors(doubled)))
+    w = torch.randn(2, 12, generator=torch.Generator().manual_seed(0))
+    assert (segment(generator, exact, w) == segment(generator, trained, w)).float().mean() > 0.99
+    larger = load_segmenter(written(tensors, size=2 * described["size"]))
+    with pytest.raises(LisError, match=f"labels pictures of 1 channels and {2 * described['size']} px"):
+        segment(generator, larger, w)  # labels would not lie on the picture
     path.write_bytes(whole[:-50])
     with pytest.raises(CheckpointError, match="not a complete safetensors"):
         load_segmenter(path)
@@ -298,7 +345,7 @@ def test_what_is_refused(generator, trained):
         segment_pictures(student, x.expand(-1, 3, -1, -1))
     with pytest.raises(LisError, match="8 x 16 pixels"):
         segment_pictures(student, x[:, :, :, :8].transpose(2, 3))
-    with pytest.raises(LisError, match="reads pictures of 1 channels and 32 px"):
+    with pytest.raises(LisError, match="labels pictures of 1 channels and 32 px"):
         segment(generator, random_segmenter(generator, layers=(), size=32), w)
     with pytest.raises(LisError, match=r"was given \[\[2, 1, 16, 16\]\]"):
         trained([x])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LisError
@@ -17,7 +18,8 @@ _hashes: weakref.WeakKeyDictionary[Any, tuple[Any, str]] = weakref.WeakKeyDictio
 def check_generator(generator: Generator, expected: str, owner: str) -> None:
     """Raise a LisError unless the generator's hash is `expected` (or nothing is expected).
 
-    The hash is computed once, and again after weights were replaced or written to.
+    The hash is computed once, and again after weights were replaced or written to; also inside of transforms of
+    ``torch.func``.
 
     Examples
     --------
@@ -29,7 +31,9 @@ def check_generator(generator: Generator, expected: str, owner: str) -> None:
     state = [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
     before, known = _hashes.get(generator, (None, ""))
     if state != before:
-        known = generator.hash
+        # Within a transform tensors have no bytes to hash. Transforms hold for the thread that they were entered in.
+        with ThreadPoolExecutor(1) as thread:
+            known = thread.submit(lambda: generator.hash).result()
         _hashes[generator] = (state, known)
     if known != expected:
         raise LisError(

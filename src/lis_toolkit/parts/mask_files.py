@@ -17,6 +17,8 @@ from .legend import Legend, colour_distances, seen_colours
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_DEPTH = 24  # where a PNG file says how many bits a channel has
+
 
 def read_mask(
     path: str | os.PathLike[str], legend: Legend, size: tuple[int, int], indices: bool = False
@@ -73,7 +75,12 @@ def read_mask(
                     f"mask {path} is {image.width} x {image.height} pixels; {size[1]} x {size[0]} were expected. Draw "
                     "it on the picture itself, pixel by pixel."
                 )
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise LisError(f"mask {path} is an animation of {frames} pictures; save one as PNG.")
             image.verify()  # every checksum, which decoding does not look at
+        with open(path, "rb") as file:
+            if file.read(_DEPTH + 1)[_DEPTH] == 16:  # Pillow drops the lower byte
+                raise LisError(f"mask {path} has 16 bits a channel; save it with 8 bits.")
         with Image.open(path, formats=("PNG",)) as image:
             image.load()
             return _labels(image, path, legend, indices)
@@ -113,6 +120,14 @@ def _labels(image: Image, path: str | os.PathLike[str], legend: Legend, indices:
         raise LisError(
             f"mask {path} has the mode {image.mode!r}; palette, RGB, RGBA or 8-bit grey was expected."
         )
+    if image.mode == "P":
+        numbers = np.array(image)
+        colours_of = len(image.getpalette() or ()) // 3
+        if (highest := int(numbers.max())) >= colours_of:  # Pillow would make it black, which is background
+            raise LisError(
+                f"mask {path} has the number {highest} in {int((numbers == highest).sum())} pixels, and a palette of "
+                f"{colours_of} colours: it is damaged. Save it again as PNG."
+            )
     pixels = np.array(image.convert("RGBA"))  # [H, W, 4]
     alpha = pixels[:, :, 3]
     if ((alpha > 0) & (alpha < 255)).any():
@@ -121,11 +136,13 @@ def _labels(image: Image, path: str | os.PathLike[str], legend: Legend, indices:
             "antialiasing, in full opacity."
         )
     colours = np.where(alpha[:, :, None] == 255, pixels[:, :, :3], legend.rgb[0])  # [H, W, 3]
-    match = (colours[:, :, None, :] == legend.rgb).all(axis=3)  # [H, W, 1 + P]
-    known = match.any(axis=2)  # [H, W]
+    wanted, found = (rgb.astype(np.int32) @ (1 << 16, 1 << 8, 1) for rgb in (legend.rgb, colours))
+    order = wanted.argsort()  # [1 + P]
+    labels = order[np.searchsorted(wanted, found, sorter=order).clip(max=len(wanted) - 1)]  # [H, W]
+    known = wanted[labels] == found
     if not known.all():
         raise LisError(_unknown_colour(colours[~known], path, legend))
-    return torch.from_numpy(match.argmax(axis=2).astype(np.uint8))
+    return torch.from_numpy(labels.astype(np.uint8))
 
 
 def _unknown_colour(wrong: np.ndarray, path: str | os.PathLike[str], legend: Legend) -> str:

@@ -261,7 +261,7 @@ def load_masks(name_or_folder: str | os.PathLike[str]) -> PartMasks:
             f"{', '.join(map(repr, BUNDLED))}.{spelling_hint(str(name_or_folder), BUNDLED)}"
         )
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
     except (OSError, ValueError, RecursionError) as error:
         raise LisError(f"{path} can't be read as JSON: {error}.") from error
     if not isinstance(described, dict) or described.get("format") != FORMAT:

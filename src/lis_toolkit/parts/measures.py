@@ -265,7 +265,7 @@ def _measure(
     places |= {"xx": right * right, "xy": right * down, "yy": down * down}
     moments = {name: sums(place) for name, place in places.items()}
     area = moments["n"]  # pixels; 0 / 0 below: all measures of an absent part are NaN
-    light = luminance(x).float()  # [N, H, W]
+    light = luminance(x.float())  # [N, H, W]; weighted sums of half-precision colours would be coarse
     measured = {
         "area": torch.where(area > 0, area / (height * width), math.nan),
         "luminance": sums(light.flatten(1)) / area,

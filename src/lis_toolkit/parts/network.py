@@ -22,6 +22,7 @@ from .legend import Legend
 WIDTHS = (32, 32, 32, 24, 24)
 DILATIONS = (1, 2, 1, 2, 1)
 LARGEST = 128  # px: where pictures are larger, maps are brought to this size and the logits enlarged
+LARGEST_PICTURE = 4096  # px
 SLOPE = 0.2  # of the leaky ReLU
 
 
@@ -71,10 +72,17 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         self.legend, self.layers, self.name = legend, tuple(layers), name
+        if isinstance(layers, str) or not all(
+            isinstance(t, str) for t in (name, generator_hash, *self.layers)
+        ):
+            raise LisError(
+                f"name {name!r}, generator_hash {generator_hash!r}, layers {layers!r}: a text, a text and a sequence "
+                "of texts were expected."
+            )
         self.channels = tuple(whole_number(c, "a layer's number of channels", 1) for c in channels)
-        self.size = whole_number(size, "size", 1)
+        self.size = whole_number(size, "size", 1, LARGEST_PICTURE)
         self.widths = tuple(whole_number(c, "a width", 1) for c in widths)
-        self.dilations = tuple(whole_number(d, "a dilation", 1) for d in dilations)
+        self.dilations = tuple(whole_number(d, "a dilation", 1, LARGEST) for d in dilations)
         if len(self.channels) != max(len(self.layers), 1) or len(set(self.layers)) < len(self.layers):
             raise LisError(
                 f"channels are {list(self.channels)} for the layers {list(self.layers)}; one number for each layer, "

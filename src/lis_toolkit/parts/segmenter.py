@@ -243,6 +243,7 @@ def load_segmenter(
         layers, channels, size = (described[key] for key in ("layers", "channels", "size"))
         with torch.device("meta"):  # a description may ask for any size; the file's tensors say what there is
             segmenter = Segmenter(legend, layers, channels, size, metadata=described, **settings)
+        _check_weights(tensors)
         segmenter.load_state_dict(tensors, assign=True)
     except (KeyError, TypeError, RuntimeError, LisError) as error:
         raise CheckpointError(f"{path} does not fit its own description: {error}.") from error
@@ -255,6 +256,18 @@ def load_segmenter(
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise LisError(f"no device {str(device)!r} here: {error}") from error
     return segmenter.eval().requires_grad_(False)
+
+
+def _check_weights(tensors: Mapping[str, Tensor]) -> None:
+    """Raise a LisError for weights with which nothing can be computed, or only NaN."""
+    kinds = sorted({str(t.dtype) for t in tensors.values()})
+    if len(kinds) != 1 or not next(iter(tensors.values())).is_floating_point():
+        raise LisError(
+            f"the weights are {', '.join(kinds) or 'missing'}; one floating-point type was expected"
+        )
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()) or (name.startswith("std") and bool((tensor <= 0).any())):
+            raise LisError(f"{name} has values that are not finite, or no spread above 0")
 
 
 def _render(
@@ -283,15 +296,13 @@ def _check(generator: Generator, segmenter: Segmenter) -> None:
             f"segmenter {segmenter.name!r} is on {segmenter.device}, generator {generator.name!r} on "
             f"{generator.device}; move one of them with .to(device)."
         )
-    if segmenter.reads_pictures:
-        has, expected = (
-            (generator.img_channels, generator.img_resolution),
-            (segmenter.channels[0], segmenter.size),
+    channels = segmenter.channels[0] if segmenter.reads_pictures else generator.img_channels
+    has, expected = (generator.img_channels, generator.img_resolution), (channels, segmenter.size)
+    if has != expected:
+        raise LisError(
+            f"segmenter {segmenter.name!r} labels pictures of {expected[0]} channels and {expected[1]} px; those of "
+            f"generator {generator.name!r} have {has[0]} and {has[1]} px."
         )
-        if has != expected:
-            raise LisError(
-                f"segmenter {segmenter.name!r} reads pictures of {expected[0]} channels and {expected[1]} px; those of "
-                f"generator {generator.name!r} have {has[0]} and {has[1]} px."
-            )
+    if segmenter.reads_pictures:
         return
     check_generator(generator, segmenter.generator_hash, f"segmenter {segmenter.name!r} was trained on")

@@ -51,7 +51,7 @@ def foreground_mask(x: Tensor) -> Tensor:
     --------
     >>> foreground_mask(generator.render(w)).float().mean()
     """
-    light = luminance(x).float()
+    light = luminance(x.float())
     edge = torch.cat(
         [light[:, 0], light[:, -1], light[:, 1:-1, 0], light[:, 1:-1, -1]], dim=1
     )  # [N, 2 H + 2 W - 4]
@@ -73,7 +73,7 @@ def sharpness(x: Tensor) -> Tensor:
     >>> sharpness(torch.zeros(1, 1, 8, 8))
     tensor([0.])
     """
-    light = luminance(x).float()
+    light = luminance(x.float())
     if min(light.shape[1:]) < 3:
         raise LisError(f"the pictures are {list(light.shape[1:])} pixels; at least 3 x 3 were expected.")
     middle = light[:, 1:-1, 1:-1]
@@ -174,7 +174,7 @@ def measure_pictures(
         inside = labels.to(x.device) != 0
     measures = {
         "foreground": inside.float().mean(dim=(1, 2)),
-        "luminance": luminance(x).float().mean(dim=(1, 2)),
+        "luminance": luminance(x.float()).mean(dim=(1, 2)),
         "sharpness": sharpness(x),
     }
     if start is not None:

@@ -54,9 +54,7 @@ def linearise(
     """Differentiate at w [N, W] along v [k, W], `size` pictures and tangents at a time; energies of steps [k, R]."""
     pixels = generator.img_channels * generator.img_resolution**2
     rows = max(1, min(size // (len(v) + 1), PICTURE_BYTES // (4 * len(v) * pixels)))
-    # One picture outside of any transform: whether the models belong together is found by hashing weights.
-    render_part_logits(generator, segmenter, w[:1])
-    found, evaluations = [], 1
+    found, evaluations = [], 0
     for start in w.split(rows):
         chunk = max(1, size // len(start) - 1)
         values, slopes, x, logits = _products(generator, segmenter, start, v, temperature, chunk)
