@@ -55,13 +55,18 @@ def test_the_printed_table_is_the_ranking(place, sweep, capsys):
     assert all("+" in row[2] for row in rows)
 
 
-def test_classes_without_the_part_are_named(place, capsys, monkeypatch):
+def test_classes_without_the_part_are_left_out_and_named(place, sweep, capsys, monkeypatch):
     shares = {"disc": 1.0, "ring": 0.4, "cross": 0.0}
-    monkeypatch.setattr("lis_toolkit.rankings.sheets.part_occurrence", lambda *_: shares)
+    monkeypatch.setattr(
+        "lis_toolkit.selectivity.score.occurrences", lambda ends, parts: dict.fromkeys(parts, shares)
+    )
     run(parsed(place / "sweep", "--part", "rim"))
-    assert "half of the start pictures of ring, cross have the part" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("rim: area, disc, last step")
+    assert "Left out: ring, cross; fewer than half of the start pictures there have the part" in printed
     run(parsed(place / "sweep", "--part", "rim", "--class", "disc", "ring"))
-    assert "start pictures" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("rim: area, disc, ring, last step") and "start pictures" not in printed
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -13,14 +13,13 @@ from lis_toolkit.parts.measures import measure_parts
 from lis_toolkit.parts.pictures import draw_outlines
 from lis_toolkit.rankings.sheets import (
     kept_rows,
-    part_occurrence,
     ranking_sheet,
     score_lines,
     typical_samples,
 )
 from lis_toolkit.rankings.texts import amount, change_label, change_text
 from lis_toolkit.rankings.tuned_sheets import TunedRow, tune_parts, tuned_sheet
-from lis_toolkit.selectivity import score_selectivity, unit_changes
+from lis_toolkit.selectivity import part_occurrence, score_selectivity, unit_changes
 from lis_toolkit.sweep import sweep_units
 from lis_toolkit.units import tune_unit
 from tiny_sweep import LEGEND, tiny_models
@@ -145,8 +144,8 @@ def test_the_ranking_sheet_shows_the_top_units_with_their_scores(sweep, scores, 
     assert [text for text in written if text.startswith("unit ")] == [f"unit {unit}" for unit in top.unit]
     for row in top.to_dict("records"):
         assert set(score_lines(row, "area")) <= set(written)
-        having = [name for name, share in part_occurrence(sweep, "rim").items() if share >= 0.5]
-        sample = typical_samples(sweep, row["unit"], "rim", "area", having or "all").iloc[0]
+        having = scores.attrs["lis"]["pooled"]["rim"]
+        sample = typical_samples(sweep, row["unit"], "rim", "area", having).iloc[0]
         assert f"{sample['class']}, sample {sample['sample']}" in written
         shown = sweep.table(["unit", "sample", "step", "rim.area"], units=[row["unit"]])
         shown = shown[shown["sample"] == sample["sample"]].sort_values("step")["rim.area"]
@@ -182,15 +181,17 @@ def test_samples_are_of_the_classes_that_were_scored(sweep, given):
     assert shown and shown <= {"cross", "disc"}
 
 
-def test_pooled_samples_are_of_classes_that_have_the_part(sweep, scores, given, monkeypatch):
+def test_pooled_samples_are_of_classes_that_have_the_part(sweep, given, monkeypatch):
     start = sweep.start
-    shares = part_occurrence(sweep, "hub")
+    shares = part_occurrence(sweep, "spoke")
     for name in sweep.classes:
-        codes = start[start["class"] == name]["hub.code"].tolist()
+        codes = start[start["class"] == name]["spoke.code"].tolist()
         assert shares[name] == pytest.approx(sum(code != 1 for code in codes) / len(codes))
     monkeypatch.setattr(
-        "lis_toolkit.rankings.sheets.part_occurrence", lambda *_: {"disc": 0.4, "ring": 0.5, "cross": 0.0}
+        "lis_toolkit.selectivity.score.occurrences",
+        lambda ends, parts: dict.fromkeys(parts, {"disc": 0.4, "ring": 0.5, "cross": 0.0}),
     )
+    scores = score_selectivity(sweep, "rim", "area", resamples=10, min_samples=2)
     written = texts(ranking_sheet(sweep, scores, "rim", top=2, samples=40, **given))
     assert {text.split(",")[0] for text in written if ", sample " in text} == {"ring"}
 

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 from lis_toolkit.errors import CheckpointError, LisError
-from lis_toolkit.selectivity import load_scores, rank_units, save_scores, score_selectivity, unit_changes
+from lis_toolkit.selectivity import (
+    load_scores,
+    part_occurrence,
+    rank_units,
+    save_scores,
+    score_selectivity,
+    unit_changes,
+)
 
 CLASSES = ("Shirt", "Shoe")
 PARTS = ("sleeve", "torso")
@@ -102,7 +109,8 @@ def test_rows_are_those_of_a_plain_loop(table, scores):
         ("sleeve", "area", "all", 103), ("sleeve", "angle", "Shirt", 105), ("torso", "luminance", "Shoe", 101),
         ("sleeve", "area_relative", "Shirt", 107), ("torso", "area", "all", 110),
     ):  # fmt: skip
-        samples = [s for s in range(28) if name == "all" or CLASSES[s // 14] == name]
+        pooled = CLASSES if part == "torso" else ("Shirt",)  # no shoe has a sleeve
+        samples = [s for s in range(28) if CLASSES[s // 14] in (pooled if name == "all" else (name,))]
         triples = [by_hand(table, unit, part, measure, s) for s in samples]
         d = np.array([t[0] for t in triples if t[0] is not None])
         found = scores[(scores["unit"] == unit) & (scores["part"] == part) & (scores["measure"] == measure)
@@ -194,6 +202,75 @@ def test_classes_are_scored_and_pooled_as_asked(table):
     pd.testing.assert_frame_equal(alone, pooled)
 
 
+def specks(table, share):
+    """The table with sleeves on this share of the shoes' pictures."""
+    chance = np.random.default_rng(2).random(len(table)) < share
+    seen = (table["class"] == "Shoe") & chance
+    values = {m: table[f"torso.{m}"] for m in MEASURES} | {"code": 0}
+    return table.assign(**{f"sleeve.{m}": table[f"sleeve.{m}"].mask(seen, v) for m, v in values.items()})
+
+
+def same_rows(one, other, where):
+    one, other = (f[where(f)].drop(columns="q").reset_index(drop=True) for f in (one, other))
+    assert len(one)
+    pd.testing.assert_frame_equal(one, other, rtol=1e-5)
+
+
+def test_pooled_rows_leave_out_classes_without_the_part(table, scores):
+    speckled = specks(table, 0.3)
+    first = speckled[(speckled["step"] == 0) & (speckled["class"] == "Shoe")]
+    expected = (first["sleeve.code"] == 0).mean()
+    assert part_occurrence(speckled, "sleeve")["Shoe"] == pytest.approx(expected) and 0.2 < expected < 0.4
+    assert part_occurrence(speckled, "torso") == part_occurrence(table, "picture") == {"Shirt": 1, "Shoe": 1}
+    found = score_selectivity(speckled, resamples=300)
+    settings = found.attrs["lis"]
+    assert settings["pooled"] == {"sleeve": ["Shirt"], "torso": list(CLASSES), "picture": list(CLASSES)}
+    assert settings["min_occurrence"] == 0.5
+    # Pooled sleeves are those of the shirts, every number of them; the shoes' specks have rows of their own.
+    sleeve = found[found["part"] == "sleeve"]
+    figures = [c for c in found if c not in ("class", "q", "part_selectivity")]
+    alone, pooled = (
+        sleeve[sleeve["class"] == c].sort_values(["measure", "unit"], ignore_index=True)[figures]
+        for c in ("Shirt", "all")
+    )
+    pd.testing.assert_frame_equal(alone, pooled)
+    assert (sleeve["class"] == "Shoe").any()
+    everything = score_selectivity(speckled, resamples=300, min_occurrence=0)
+    assert everything.attrs["lis"]["pooled"]["sleeve"] == list(CLASSES)
+    same_rows(found, everything, lambda f: f["class"] != "all")
+    same_rows(found, everything, lambda f: f["part"] == "picture")
+    both = everything[(everything["class"] == "all") & (everything["part"] == "sleeve")]
+    assert (both["samples"].to_numpy() > pooled["samples"].to_numpy().reshape(-1)).any()
+    d = unit_changes(speckled, "sleeve", "area", units=[105]).values[0]
+    row = both[(both["unit"] == 105) & (both["measure"] == "area")].iloc[0]
+    assert row["samples"] == np.isfinite(d).sum() and row["mean_change"] == pytest.approx(np.nanmean(d))
+    # The same, whatever is asked for; and all classes where none has the part often enough.
+    some = score_selectivity(speckled, "sleeve", "area", units=[103, 110], resamples=300)
+    keys = ["unit", "part", "measure", "class"]
+    merged = some.merge(found, on=keys, suffixes=("", "_all"))
+    assert len(merged) == len(some) > 4
+    for column in set(found.columns) - {*keys, "q"}:
+        assert merged[column].to_numpy() == pytest.approx(
+            merged[column + "_all"].to_numpy(), rel=1e-5, nan_ok=True
+        ), column
+    rare = score_selectivity(speckled, "sleeve", "area", classes=["Shoe"], resamples=2)
+    assert rare.attrs["lis"]["pooled"] == {"sleeve": ["Shoe"]} and set(rare["class"]) == {"all", "Shoe"}
+    with pytest.raises(LisError, match="min_occurrence is 2"):
+        score_selectivity(table, min_occurrence=2)
+    with pytest.raises(LisError, match="no part 'sleve'"):
+        part_occurrence(table, "sleve")
+
+
+def test_start_pictures_say_which_classes_have_a_part(table):
+    folder = Folder(specks(table, 0.3))
+    folder.start = folder.start.assign(
+        **{"sleeve.code": np.int8(0)}
+    )  # in all of them, whatever the steps show
+    assert part_occurrence(folder, "sleeve") == {"Shirt": 1, "Shoe": 1}
+    found = score_selectivity(folder, "sleeve", "area", resamples=2)
+    assert found.attrs["lis"]["pooled"] == {"sleeve": list(CLASSES)}
+
+
 def test_what_never_occurs_has_no_row_and_what_is_rare_no_figures(table):
     found = score_selectivity(table, "sleeve", resamples=20)
     assert not (found["class"] == "Shoe").any()
@@ -219,6 +296,7 @@ class Folder:
     def __init__(self, table):
         self.rows, self.read = table, []
         self.columns = tuple(table.columns)
+        self.start = table[(table["unit"] == 100) & (table["step"] == 0)].drop(columns=["unit", "step"])
         self.manifest, self.complete = {"format": "test", "units": 12}, True
 
     def table(self, columns=None, units=None):

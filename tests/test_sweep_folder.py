@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 import re
 import resource
@@ -11,12 +12,16 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.sweep import Sweep, filling, sweep_units
 from lis_toolkit.sweep import plan as sweep_plan
+from lis_toolkit.sweep.folder import FORMAT
+from lis_toolkit.sweep.samples import Samples
+from lis_toolkit.sweep.settings import settings_key
 from tiny import CLASSES
 from tiny_sweep import content, tiny_models
 
@@ -226,12 +231,149 @@ def test_manifests_that_are_damaged_or_of_something_else(models, folder, tmp_pat
         for call in (Sweep.open, lambda f: sweep_units(*models, out=f, **OPTIONS)):
             with pytest.raises(CheckpointError, match=message):
                 call(folder)
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"columns": {"unit": "int32"}}))
+    columns = {"unit": "int32"}
+    key = settings_key(
+        FORMAT, manifest["settings"], manifest["samples"]["sha256"], columns, manifest["pairs_per_file"]
+    )
+    other = manifest | {"columns": columns, "start_columns": {}, "key": key}
+    (folder / "manifest.json").write_text(json.dumps(other))
     (folder / "rows" / "00000.parquet").unlink()
     with pytest.raises(
         LisError, match=r"begun by a version of lis_toolkit whose tables have other columns \(class"
     ):
         sweep_units(*models, out=folder, **OPTIONS)
+
+
+def test_a_version_that_measures_otherwise_does_not_go_on(models, folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["measures"] == {"entropy_radius": 2, "entropy_levels": 32}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"measures": {"entropy_radius": 3}}))
+    assert sweep_units(*models, out=folder, **OPTIONS).complete  # nothing is added to it
+    (folder / "rows" / "00000.parquet").unlink()
+    with pytest.raises(LisError, match=r"whose measures are others \({'entropy_radius': 3}, here .*: 2, "):
+        sweep_units(*models, out=folder, **OPTIONS)
+
+
+def test_what_a_manifest_says_holds_together(models, folder):
+    text = (folder / "manifest.json").read_text()
+    manifest, before = json.loads(text), content(folder)
+    changes = [
+        ({"files": 10**12}, "it tells of 1000000000000 files, and its rows make 3"),
+        ({"files": -1}, "files"),
+        ({"pairs_per_file": 0}, "not numbers of things"),
+        ({"pairs_per_file": 10**400}, "files"),
+        ({"pairs_per_file": 4}, "its key"),
+        ({"steps": True}, "numbers of things"),
+        ({"steps": 4}, "its steps"),
+        ({"rows": 37}, "37 rows, and 2 units, 6 samples and 3 steps"),
+        ({"units": [4, 1]}, "its units"),
+        ({"units": [1, 5]}, "its units"),
+        ({"units": [[], {}]}, "its units"),
+        ({"skipped_units": ["../../etc"]}, "numbers of things"),
+        ({"values": [[1, 2, 3]]}, "its values"),
+        ({"values": [[1, 2, 10**400]] * 2}, "its values"),
+        ({"values": [[1, 2, math.nan]] * 2}, "its values"),
+        ({"values": [1, 2]}, "its values"),
+        ({"image": [1, "16", 16]}, "its image"),
+        ({"image": []}, "its image"),
+        ({"pictures": "gif"}, "its pictures are 'gif'"),
+        ({"key": "0" * 64}, "its key"),
+        ({"settings": manifest["settings"] | {"psi": 0.8}}, "its key"),
+        ({"columns": manifest["columns"] | {"rim.area": "string"}}, "its key"),
+        ({"start_columns": {"rim.aera": "float"}}, "its start"),
+        ({"samples": manifest["samples"] | {"count": 10**30}}, "rows"),
+        ({"samples": manifest["samples"] | {"count": None}}, "numbers of things"),
+        ({"samples": manifest["samples"] | {"classes": [1, 2, 3]}}, "the classes"),
+        ({"samples": manifest["samples"] | {"counts": {"disc": [2]}}}, "the counts"),
+        ({"samples": {}}, "numbers of things"),
+    ]
+    for change, message in changes:
+        (folder / "manifest.json").write_text(json.dumps(manifest | change))
+        for call in (Sweep.open, lambda f: sweep_units(*models, out=f, **OPTIONS)):
+            with pytest.raises(
+                CheckpointError, match=f"manifest.json is damaged or was altered: .*{message}"
+            ):
+                call(folder)
+    lacking = {name: value for name, value in manifest.items() if name != "pictures"}
+    (folder / "manifest.json").write_text(json.dumps(lacking))
+    with pytest.raises(CheckpointError, match="its pictures"):
+        Sweep.open(folder)
+    (folder / "manifest.json").write_text(text)
+    assert content(folder) == before and Sweep.open(folder).complete
+
+
+def rewrite(path, change):
+    """Write a table of the folder anew with other columns, but its own note."""
+    table = pq.read_table(path)
+    pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), path)
+
+
+def test_columns_of_another_kind_are_noticed(folder):
+    def renamed(table):
+        return table.rename_columns(["rim.aera" if c == "rim.area" else c for c in table.column_names])
+
+    def retyped(table):
+        place = table.column_names.index("rim.area")
+        return table.set_column(place, "rim.area", table["rim.area"].cast("float64"))
+
+    for name, read in (("start.parquet", lambda s: s.start), ("rows/00001.parquet", lambda s: s.table())):
+        kept = (folder / name).read_bytes()
+        for change, message in (
+            (renamed, "rim.area"),
+            (retyped, "'rim.area' is double, the manifest says float"),
+        ):
+            rewrite(folder / name, change)
+            with pytest.raises(CheckpointError, match=f"{name} is missing or damaged: .*{message}"):
+                read(Sweep.open(folder))
+            (folder / name).write_bytes(kept)
+    assert len(Sweep.open(folder).table()) == 36
+
+
+@pytest.mark.parametrize("name", ["start_pictures.npy", "start_r.npy"])
+def test_rows_are_not_compared_with_a_start_that_changed(models, whole, folder, name):
+    data = bytearray((folder / name).read_bytes())
+    data[-2] ^= 64
+    (folder / name).write_bytes(bytes(data))
+    (folder / "rows" / "00002.parquet").unlink()
+    sweep_units(*models, out=folder, **OPTIONS)
+    assert content(folder) == content(whole)
+
+
+def test_what_was_computed_again_may_differ_by_rounding(models, whole, tmp_path):
+    r = Sweep.open(whole).samples.r
+    directions = torch.eye(10) + 0.1 * torch.rand(10, 10, generator=torch.Generator().manual_seed(0)).triu(1)
+    options = {"out": tmp_path / "a", "units": [1, 4], "progress": False}
+    sweep_units(*models, r=r, directions=directions, **options)
+    before = content(tmp_path / "a")
+    rounding = 1 + 2e-7 * torch.randn(10, 10, generator=torch.Generator().manual_seed(1)).triu(1)
+    near = r * (1 + 2e-7), directions * rounding
+    assert not torch.equal(near[0], r) and not torch.equal(near[1], directions)
+    (tmp_path / "a" / "rows" / "00001.parquet").unlink()
+    sweep_units(*models, r=near[0], directions=near[1], **options)
+    assert content(tmp_path / "a") == before
+    far_r, far_directions = r.clone(), directions.clone()
+    far_r[0, 0] += 0.01 * float(r.abs().max())
+    far_directions[0, 1] += 0.001
+    for given in ((far_r, directions), (r, far_directions), (near[0], None), (r[:, :].flip(0), near[1])):
+        with pytest.raises(LisError, match="(r|directions): the folder has .*, you gave"):
+            sweep_units(*models, r=given[0], directions=given[1], **options)
+
+
+def test_directions_are_of_the_sweep(models, folder, tmp_path):
+    assert Sweep.open(folder).directions is None
+    directions = torch.eye(10) + 0.1 * torch.rand(10, 10, generator=torch.Generator().manual_seed(0)).triu(1)
+    sweep = sweep_units(*models, out=tmp_path / "b", directions=directions, **OPTIONS)
+    assert torch.equal(sweep.directions, directions) and torch.equal(
+        Sweep.open(tmp_path / "b").directions, directions
+    )
+    before = content(tmp_path / "b")
+    for other in (directions * 1.01, None):
+        samples, settings, _ = Samples.load(tmp_path / "b" / "samples.safetensors")
+        samples.save(tmp_path / "b" / "samples.safetensors", settings, other)
+        with pytest.raises(CheckpointError, match="is not that of this sweep"):
+            _ = Sweep.open(tmp_path / "b").directions
+        sweep_units(*models, out=tmp_path / "b", directions=directions, **OPTIONS)
+        assert content(tmp_path / "b") == before
 
 
 @pytest.mark.parametrize("name", ["start.parquet", "rows", "samples.safetensors", "start_r.npy"])

@@ -78,7 +78,6 @@ def run(options: argparse.Namespace) -> None:
     >>> run(parser.parse_args(["runs/fashion", "--part", "sleeve"]))
     """
     from ..sweep import Sweep
-    from .sheets import part_occurrence
 
     for name, endings in (("out", ENDINGS), ("sheet", (".png",))):
         path = getattr(options, name)
@@ -90,11 +89,13 @@ def run(options: argparse.Namespace) -> None:
     sweep = Sweep.open(options.sweep)
     ranked = rank_sweep(sweep, options.part, options.measure, options.classes, options.direction, options.by)
     print(ranking_text(ranked, options.top))
-    seldom = [name for name, share in part_occurrence(sweep, options.part).items() if share < 0.5]
-    if options.classes is None and 0 < len(seldom) < len(sweep.classes):
+    told = ranked.attrs["lis"]
+    seldom = [name for name in told["classes"] if name not in told["pooled"][options.part]]
+    if seldom:
+        more = f" and {len(seldom) - 12} more" if len(seldom) > 12 else ""
         print(
-            f"Fewer than half of the start pictures of {', '.join(map(cut, seldom[:12]))} have the part; changes there "
-            "count, too, where it appears. --class leaves them out."
+            f"Left out: {', '.join(map(cut, seldom[:12]))}{more}; fewer than half of the start pictures there have the "
+            "part. --class asks for them."
         )
     if not sweep.complete:
         print(
@@ -122,7 +123,7 @@ def rank_sweep(
     ----------
     sweep : a Sweep or its table.
     part, measure : what is ranked.
-    classes : of the samples; several are pooled; None: all.
+    classes : of the samples; several are pooled, whether they have the part or not; None: all that have it.
     direction : "more", "less", or None for both.
     by : column that is sorted by, as in `rank_units`.
 
@@ -140,7 +141,8 @@ def rank_sweep(
     """
     from ..selectivity import rank_units, score_selectivity
 
-    scores = score_selectivity(sweep, part=part, measure=measure, classes=classes)
+    least = 0.5 if classes is None else 0.0
+    scores = score_selectivity(sweep, part=part, measure=measure, classes=classes, min_occurrence=least)
     class_name = classes[0] if classes is not None and len(classes) == 1 else POOLED
     settings = scores.attrs
     ranked = rank_units(scores, part, measure, class_name, direction=direction, by=by)
@@ -166,7 +168,7 @@ def ranking_text(ranked: pd.DataFrame, top: int = 20) -> str:
     first = ranked.iloc[0]
     part, measure, class_name = str(first["part"]), str(first["measure"]), str(first["class"])
     of = "all classes" if class_name == POOLED else cut(class_name, 40)
-    if class_name == POOLED and (pooled := ranked.attrs.get("lis", {}).get("classes")):
+    if class_name == POOLED and (pooled := ranked.attrs.get("lis", {}).get("pooled", {}).get(part)):
         of = cut(", ".join(pooled), 60) if len(pooled) < 4 else f"{len(pooled)} classes"
     share = f"{100 * ranked.attrs.get('lis', {}).get('confidence', 0.95):.3g} % interval"
     header = ("rank", "unit", "change", share, "effect", "q", "same sign", "of part", "of units", "samples")

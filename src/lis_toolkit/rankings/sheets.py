@@ -12,8 +12,6 @@ from ..errors import LisError
 from ..files import sha256_tensors
 from ..names import spelling_hint, whole_number
 from ..parts.measures import ABSENT
-from ..sweep.folder import SAMPLES
-from ..sweep.samples import Samples
 from .rows import POOLED, chosen_rows, cut, ranking_title, share_text, unit_rows
 from .texts import RELATIVE, amount
 from .tuned_sheets import MOST_ROWS, TunedRow, tune_parts, tuned_sheet
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["kept_rows", "part_occurrence", "ranking_sheet", "score_lines", "typical_samples"]
+__all__ = ["kept_rows", "ranking_sheet", "score_lines", "typical_samples"]
 
 
 def typical_samples(
@@ -100,7 +98,7 @@ def ranking_sheet(
     """Draw the top units of a ranking in typical samples of a sweep, with the ranking's numbers beside each.
 
     Each unit is shown in the sample of the median change, so neither in the best one nor in one that was picked; of all
-    classes together, among those classes of which half of the start pictures or more have the part, if there are any.
+    classes together, among the classes that the scores pool for the part (see `score_selectivity`).
 
     Parameters
     ----------
@@ -131,11 +129,8 @@ def ranking_sheet(
     >>> ranking_sheet(sweep, scores, "sleeve", top=5, **models).savefig("sleeve.png")
     """
     chosen = unit_rows(chosen_rows(scores, part, measure, class_name), units, min(top, MOST_ROWS))
-    pooled: Sequence[str] | str = scores.attrs.get("lis", {}).get("classes") or POOLED  # of the pooled rows
-    shares = part_occurrence(sweep, part)
-    pooled = [
-        name for name in (shares if pooled == POOLED else pooled) if shares.get(name, 0) >= 0.5
-    ] or pooled
+    settings = scores.attrs.get("lis", {})
+    pooled = settings.get("pooled", {}).get(part) or settings.get("classes") or POOLED  # of the pooled rows
     numbers, notes, names = [], [], []
     for row in chosen.to_dict("records"):
         picked = typical_samples(
@@ -151,29 +146,13 @@ def ranking_sheet(
     else:
         _check_models(sweep, generator, link, segmenter)
         told = sweep.manifest["settings"]
-        _, _, directions = Samples.load(sweep.folder / SAMPLES)
         rows = tune_parts(
-            generator, link, segmenter, sweep.samples.r[numbers], names, part, measure, sweep.steps, directions,
+            generator, link, segmenter, sweep.samples.r[numbers], names, part, measure, sweep.steps, sweep.directions,
             told.get("precision"),
         )  # fmt: skip
     rows = [replace(row, notes=lines) for row, lines in zip(rows, notes, strict=True)]
     heading = title or ranking_title(measure, class_name, part)
     return tuned_sheet(rows, sweep.legend, part, measure, heading, outline)
-
-
-def part_occurrence(sweep: Any, part: str) -> dict[str, float]:
-    """Return, for each class of a sweep, the share of start pictures that have the part.
-
-    Examples
-    --------
-    >>> part_occurrence(sweep, "sleeve")
-    {'Pullover': 1.0, 'Trouser': 0.0}
-    """
-    start, code = sweep.start, f"{part}.code"
-    if code not in start:
-        return dict.fromkeys(sweep.classes, 1.0)  # the whole picture
-    there = (start[code] != ABSENT).groupby(start["class"].astype(str)).mean()
-    return {name: float(there[name]) for name in sweep.classes}
 
 
 def kept_rows(

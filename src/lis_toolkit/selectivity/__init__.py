@@ -2,6 +2,7 @@
 
 from .changes import UnitChanges, unit_changes
 from .files import load_scores, save_scores
+from .occurrence import part_occurrence
 from .photograph_measures import measure_cycled, measure_photographs
 from .photographs import PhotographCheck, check_on_photographs
 from .ranking import rank_units
@@ -14,6 +15,7 @@ __all__ = [
     "load_scores",
     "measure_cycled",
     "measure_photographs",
+    "part_occurrence",
     "rank_units",
     "save_scores",
     "score_selectivity",

@@ -24,6 +24,8 @@ class SweepEnds:
     samples : DataFrame, columns "class" and "sample", a row per sample.
     columns : names of the measures' columns.
     first, last : the two steps that are compared.
+    steps : how many there are, those between included.
+    start : the table of the start pictures; None for a bare table, which does not have it.
     streamed : True when values are read from files.
     """
 
@@ -31,17 +33,18 @@ class SweepEnds:
         import pandas as pd
 
         self._table: pd.DataFrame | None = None
+        self.start: pd.DataFrame | None
         if isinstance(sweep, pd.DataFrame):
             lacking = [name for name in KEYS if name not in sweep.columns]
             if lacking:
                 raise LisError(
                     f"the table lacks the columns {lacking}; give a Sweep, or what Sweep.table() returns."
                 )
-            self._table = sweep
+            self._table, self.start = sweep, None
             self.columns = [str(c) for c in sweep.columns if c not in KEYS]
             keys = sweep[KEYS]
         elif callable(getattr(sweep, "table", None)) and hasattr(sweep, "columns"):
-            self._sweep = sweep
+            self._sweep, self.start = sweep, sweep.start
             self.columns = [str(c) for c in sweep.columns if c not in KEYS]
             keys = sweep.table(columns=KEYS)
         else:
@@ -55,6 +58,7 @@ class SweepEnds:
             raise LisError("the column 'class' has rows without a class; give every sample its class.")
         self.units = np.unique(keys["unit"].to_numpy())
         self.first, self.last = int(keys["step"].min()), int(keys["step"].max())
+        self.steps = int(keys["step"].nunique())
         if self.first == self.last:
             raise LisError(f"the sweep has the step {self.first} only; a change needs two at least.")
         pairs = keys[["class", "sample"]].drop_duplicates()

@@ -53,7 +53,7 @@ def save_scores(path: str | os.PathLike[str], scores: pd.DataFrame) -> None:
     table = pa.Table.from_pandas(plain, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA_KEY: json.dumps(facts)})
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def load_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -71,7 +71,9 @@ def load_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(os.fspath(path))
+        # Not read_table, which would take a part of the path such as "seed=3" for a column.
+        with pq.ParquetFile(os.fspath(path), page_checksum_verification=True) as file:
+            table = file.read()
     except FileNotFoundError:
         raise CheckpointError(f"there is no file {path}.") from None
     except (OSError, pa.ArrowException) as error:

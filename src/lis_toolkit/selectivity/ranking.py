@@ -48,8 +48,7 @@ def rank_units(
     Examples
     --------
     >>> longer = rank_units(scores, "sleeve", "area", direction="more", alpha=0.05)
-    >>> longer["unit"].head().tolist()
-    [14, 201, 77, 3, 118]
+    >>> longer[["rank", "unit", "mean_change", "low", "high", "q"]].head()
     """
     if direction not in ("more", "less", None):
         raise LisError(f"direction is {direction!r}; 'more', 'less' or None was expected.")
@@ -64,6 +63,11 @@ def rank_units(
         known = list(dict.fromkeys(rows[column]))
         rows = rows[rows[column] == value]
         if len(rows) == 0:
+            if not known:
+                raise LisError(
+                    f"the scores are empty: no unit has a change of {measure} of {part} in as many samples as a score takes; "
+                    "choose another part, or sweep with more samples."
+                )
             listed = ", ".join(map(str, known[:16]))
             raise LisError(
                 f"the scores have no {column} {value!r}; here are {listed}.{spelling_hint(str(value), known)}"

@@ -12,6 +12,7 @@ from ..names import class_indices, finite_number, whole_number
 from .changes import WHOLE, change_of, chosen_pairs, column_of, measured
 from .ends import SweepEnds
 from .files import describe_sweep
+from .occurrence import occurrences, pooled_classes
 from .statistics import (
     bootstrap_weights,
     describe,
@@ -45,6 +46,7 @@ def score_selectivity(
     resamples: int = 2000,
     correction: Literal["bh", "by"] = "bh",
     min_samples: int = 5,
+    min_occurrence: float = 0.5,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Score what every unit changes: per unit, part, measure and class, and over all classes together.
@@ -66,12 +68,17 @@ def score_selectivity(
     correction : of p over all rows that are returned, which are one family: "bh" Benjamini-Hochberg, "by"
         Benjamini-Yekutieli, which holds for any dependence between rows.
     min_samples : rows with fewer defined changes keep their counts, and NaN for the rest.
+    min_occurrence : share of a class's start pictures that must have a part for the class to count in the part's pooled
+        rows ("all"): without it, specks that a segmenter sees on bags would tell about sleeves. Of a bare table, which
+        has no start pictures, those of the first step count, over all its units. A part that no class has so often is
+        pooled over all. 0 pools all classes. Rows of single classes and of whole pictures are not affected.
     seed : of the resamples.
 
     Returns
     -------
     DataFrame
-        One row per unit, part, measure and class ("all" pools them), without those where the part never occurs:
+        One row per unit, part, measure and class ("all" pools those that have the part), without those where the part
+        never occurs:
 
         - samples: changes that are defined (see `unit_changes`); the part is there in the first or the last picture;
         - mean_change, low, high: last step minus first, in the measure's unit, and its interval;
@@ -80,17 +87,24 @@ def score_selectivity(
         - same_sign: share of the samples that change in the direction of the mean;
         - p: of flips of sign (`sign_flip_p`), q: the same, corrected;
         - part_selectivity: -1 to 1: (|e| - |m|) / (|e| + |m|), e this effect and m the same unit's largest effect on
-          another part in the same measure and class. 1/3: twice as large as on the next part; below 0: another part
-          changes more. NaN for the whole picture;
+          another part in the same measure and class (pooled: in the other part's own classes). 1/3: twice as large as
+          on the next part; below 0: another part changes more. NaN for the whole picture;
         - unit_selectivity: robust z-score of this effect among all units of the sweep, with sign;
         - vanished, appeared: shares of all samples where the part is in the first picture only, or in the last only.
 
         All but q is the same whichever parts, measures, units and classes are asked for ("all" pools those asked for).
-        Settings and the sweep's hash are in `.attrs["lis"]`.
+        Settings, the sweep's hash and, for every part asked for, the classes of its pooled rows ("pooled") are in
+        `.attrs["lis"]`.
 
     Raises
     ------
     LisError : unknown parts, measures, classes or units, one step only, damaged tables, settings out of range.
+
+    Notes
+    -----
+    Percentile intervals of few samples are too narrow. Simulated for changes that are normal, and exponential: 95 %
+    intervals hold the mean in 83 and 78 % with 5 samples, 91 and 86 % with 10, 93 and 91 % with 20, 94 and 92 % with
+    50.
 
     Examples
     --------
@@ -105,20 +119,26 @@ def score_selectivity(
         raise LisError(f"confidence is {confidence!r}; a number between 0 and 1 was expected.")
     if correction not in ("bh", "by"):
         raise LisError(f"correction is {correction!r}; 'bh' or 'by' was expected.")
+    if not 0 <= finite_number(min_occurrence, "min_occurrence") <= 1:
+        raise LisError(f"min_occurrence is {min_occurrence!r}; a number from 0 to 1 was expected.")
     ends = SweepEnds(sweep)
     if ALL in ends.classes:
         raise LisError("the sweep has a class named 'all', which is the name of the pooled rows: rename it.")
     chosen = [ends.classes[i] for i in class_indices(classes, ends.classes, "the sweep")]
     known = measured(ends.columns)
     wanted = chosen_pairs(known, part, measure)
-    work = _Work(ends, known, wanted, chosen, ends.places(units), min_samples, resamples, confidence, seed)
+    places = ends.places(units)
+    work = _Work(
+        ends, known, wanted, chosen, places, min_samples, min_occurrence, resamples, confidence, seed
+    )
     table = pd.concat([work.rows(pair) for pair in _scored(work)], ignore_index=True)
     table["q"] = false_discovery(table["p"].to_numpy(), correction)
     table = table[list(COLUMNS)]
     table.attrs["lis"] = {
         "classes": chosen, "confidence": confidence, "resamples": resamples, "correction": correction,
-        "min_samples": min_samples, "seed": seed, "first_step": ends.first, "last_step": ends.last,
-        "sweep": describe_sweep(sweep),
+        "min_samples": min_samples, "min_occurrence": float(min_occurrence),
+        "pooled": {p: [chosen[k] for k in work.pooled[p]] for p, _ in wanted}, "seed": seed,
+        "first_step": ends.first, "last_step": ends.last, "sweep": describe_sweep(sweep),
     }  # fmt: skip
     return table
 
@@ -134,6 +154,7 @@ class _Work:
         chosen: list[str],
         places: np.ndarray,
         min_samples: int,
+        min_occurrence: float,
         resamples: int,
         confidence: float,
         seed: int,
@@ -149,6 +170,8 @@ class _Work:
         self.groups = [ALL, *chosen]
         names = ends.samples["class"].to_numpy()
         self.members = [np.flatnonzero(names == name) for name in chosen]
+        shares = occurrences(ends, list(dict.fromkeys(p for p, _ in self.pairs)))
+        self.pooled = {p: pooled_classes(share, chosen, min_occurrence) for p, share in shares.items()}
         weights = bootstrap_weights(names, resamples, seed)
         self.weights = [weights[name] for name in chosen]
         self.asked = np.zeros(len(ends.units), bool)
@@ -162,8 +185,11 @@ class _Work:
             pair: {name: np.full(shape, np.nan) for name in STATISTICS if name != "effect"} for pair in wanted
         }
 
-    def group(self, index: int) -> np.ndarray:
-        return np.concatenate(self.members) if index == 0 else self.members[index - 1]
+    def group(self, part: str, index: int) -> np.ndarray:
+        """Return the places of a group's samples: a class's, or those of the classes that are pooled for the part."""
+        if index > 0:
+            return self.members[index - 1]
+        return np.concatenate([self.members[k] for k in self.pooled[part]])
 
     def score(self, pair: tuple[str, str], places: np.ndarray, changes: tuple[np.ndarray, ...]) -> None:
         """Fill in the statistics of one pair for some units; `changes` are change, vanished, appeared [u, S]."""
@@ -171,7 +197,7 @@ class _Work:
         asked = self.asked[places] if pair in self.found else np.zeros(len(places), bool)
         enough = []
         for g in range(len(self.groups)):
-            members = self.group(g)
+            members = self.group(pair[0], g)
             figures = describe(values[:, members])
             enough.append(figures["samples"] >= self.min_samples)
             self.effect[pair][g, places] = np.where(enough[g], figures["effect"], np.nan)
@@ -210,8 +236,9 @@ class _Work:
                 held = defined[np.ix_(occurs, members)]
                 sums = d[np.ix_(occurs, members)] @ weights.T  # [u, B]
                 drawn = held.astype(np.float32) @ weights.T
-                total[occurs] += sums
-                count[occurs] += drawn
+                if g - 1 in self.pooled[pair[0]]:
+                    total[occurs] += sums
+                    count[occurs] += drawn
                 self._keep(
                     pair, g, places[rows[occurs]], sums, drawn, centre[occurs], enough[g, rows[occurs]]
                 )
@@ -241,7 +268,7 @@ class _Work:
             found["part_selectivity"] = part_selectivity(effects)[compared.index(pair)]
         samples, vanished, appeared = self.counts[pair]
         g, u = np.nonzero(((samples + vanished + appeared) > 0) & self.asked)
-        size = np.array([len(self.group(i)) for i in range(len(self.groups))])
+        size = np.array([len(self.group(pair[0], i)) for i in range(len(self.groups))])
         columns: dict[str, Any] = {
             "unit": self.ends.units[u].astype(np.int32),
             "part": pair[0],
@@ -267,7 +294,8 @@ def _scored(work: _Work) -> list[tuple[str, str]]:
         if column_of(p, m) not in columns[p]:
             columns[p].append(column_of(p, m))
     widest = sum(map(len, columns.values())) if ends.streamed else max(map(len, columns.values()))
-    size = max(1, CHUNK_BYTES // (8 * 3 * len(ends.samples) * widest))
+    steps = max(ends.steps, 3) if ends.streamed else 3  # files are read with all their steps
+    size = max(1, CHUNK_BYTES // (8 * steps * len(ends.samples) * widest))
     for start in range(0, len(ends.units), size):
         places = np.arange(start, min(start + size, len(ends.units)))
         names = [c for each in columns.values() for c in each]

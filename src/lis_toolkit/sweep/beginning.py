@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,24 +11,60 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError
-from ..files import provenance
+from ..files import provenance, sha256_file
+from ..parts.texture import default_levels, default_radius
 from .folder import FORMAT, SAMPLES, START, START_R, START_X, SweepFolder, piece_range, start_note
 from .plan import pairs_per_file, small_picture_bytes
 from .recipe import Recipe
 from .rows import Piece, parquet_bytes, row_schema, start_table
-from .samples import Samples, collect_samples
+from .samples import Samples, belong, collect_samples, directions_hash
 from .settings import Setup, settings_key
 
-__all__ = ["describe", "find_samples", "is_begun", "read_piece", "render_start"]
+__all__ = ["describe", "find_samples", "is_begun", "nearly_same", "read_piece", "render_start"]
 
 
 def is_begun(folder: SweepFolder, manifest: dict[str, Any]) -> bool:
     """Whether samples and start pictures are there and whole."""
     try:
-        samples, _, _ = Samples.load(folder.path / SAMPLES)
+        samples, _, directions = Samples.load(folder.path / SAMPLES)
     except CheckpointError:
         return False
-    return samples.sha256 == manifest["samples"]["sha256"] and folder.start_finished(manifest)
+    return belong(samples, directions, manifest) and folder.start_finished(manifest)
+
+
+def nearly_same(setup: Setup, folder: SweepFolder, manifest: dict[str, Any]) -> Setup:
+    """Return the request with the folder's own directions and activations, where those given differ by rounding only.
+
+    Computed again by another number of threads, as `lis sweep --companions` does, both differ in their last bits.
+    """
+    told, settings = manifest["settings"], dict(setup.settings)
+    changes: dict[str, Any] = {}
+    if all(told.get(name) == settings.get(name) for name in ("directions", "r")):
+        return setup
+    try:
+        samples, _, directions = Samples.load(folder.path / SAMPLES)
+    except CheckpointError:
+        return setup
+    if not belong(samples, directions, manifest):
+        return setup
+    if _near(setup.directions, directions):
+        settings["directions"], changes["directions"] = told["directions"], directions
+    given = setup.given
+    if (
+        given is not None
+        and "r" in told
+        and _near(given.r, samples.r)
+        and given.classes == samples.classes
+        and torch.equal(given.labels, samples.labels)
+    ):
+        settings["r"], changes["given"] = told["r"], samples
+    return replace(setup, settings=settings, **changes)
+
+
+def _near(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    if one is None or other is None or one.shape != other.shape:
+        return False
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
 
 
 def find_samples(
@@ -37,16 +74,16 @@ def find_samples(
     path = folder.path / SAMPLES
     if path.exists():
         try:
-            before, settings, _ = Samples.load(path)
+            before, settings, directions = Samples.load(path)
         except CheckpointError:
             if manifest is None:  # no sweep is here, so it is not ours
                 raise
         else:
             # Without a manifest: of a sweep that was killed before it had begun.
             fits = (
-                settings == setup.settings
+                settings == setup.settings and directions_hash(directions) == settings.get("directions")
                 if manifest is None
-                else before.sha256 == manifest["samples"]["sha256"]
+                else belong(before, directions, manifest)
             )
             if fits:
                 return before
@@ -100,12 +137,15 @@ def describe(setup: Setup, recipe: Recipe, samples: Samples) -> dict[str, Any]:
         "legend": None if recipe.legend is None else recipe.legend.to_json(),
         "image": [generator.img_channels, generator.img_resolution, generator.img_resolution],
         "pictures": recipe.pictures,
+        "measures": _measures_told(recipe),
         "columns": columns,
         "start_columns": {name: kind for name, kind in columns.items() if name not in beside},
         "rows": pairs * recipe.steps,
         "pairs_per_file": size,
         "files": -(-pairs // size),
-        "provenance": provenance(),
+        "provenance": provenance(
+            batch_size=setup.batch_size, threads=torch.get_num_threads(), device=generator.device.type
+        ),
     }
 
 
@@ -128,7 +168,8 @@ def render_start(recipe: Recipe, folder: SweepFolder, manifest: dict[str, Any], 
             activations.write(np.ascontiguousarray(look.r.numpy()).data)
             looks.append((look.floats, look.codes, look.top))
     table = start_table(recipe, samples.labels.numpy(), samples.classes, looks)
-    folder.write(START, parquet_bytes(table, start_note(manifest)))
+    sums = {name: sha256_file(folder.path / name) for name in (START_X, START_R)}  # arrays have no checksums
+    folder.write(START, parquet_bytes(table, start_note(manifest) | {"sha256": sums}))
 
 
 def read_piece(folder: SweepFolder, manifest: dict[str, Any], samples: Samples, index: int) -> Piece:
@@ -148,6 +189,14 @@ def read_piece(folder: SweepFolder, manifest: dict[str, Any], samples: Samples, 
         samples.labels.numpy()[which],
         samples.classes,
     )
+
+
+def _measures_told(recipe: Recipe) -> dict[str, Any] | None:
+    """Return what the measures of parts depend on beside the pictures, so that rows of two kinds are not mixed."""
+    if recipe.legend is None:
+        return None
+    radius = default_radius(*[recipe.generator.img_resolution] * 2)
+    return {"entropy_radius": radius, "entropy_levels": default_levels(radius)}
 
 
 def _array_file(path: Path, kind: str, shape: tuple[int, ...], files: contextlib.ExitStack) -> IO[bytes]:

@@ -49,7 +49,13 @@ def fill(setup: Setup, folder: SweepFolder, executor: Any, retries: int, progres
             f"({', '.join(other[:6])}), {manifest['provenance'].get('lis_toolkit')}: go on with it, or give "
             "another folder."
         )
-    if not folder.start_finished(manifest):
+    if manifest.get("measures", planned["measures"]) != planned["measures"]:
+        raise LisError(
+            f"{folder.path} was begun by a version of lis_toolkit, {manifest['provenance'].get('lis_toolkit')}, whose "
+            f"measures are others ({manifest['measures']}, here {planned['measures']}): go on with it, or give another "
+            "folder."
+        )
+    if not folder.start_finished(manifest, thoroughly=True):
         render_start(recipe, folder, manifest, samples)
     missing = [i for i in range(manifest["files"]) if not folder.finished(manifest, i)]
     if not missing:

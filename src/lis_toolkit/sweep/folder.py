@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, LisError
-from ..files import atomic_path
+from ..files import atomic_path, sha256_file
+from .manifest import FORMAT, KINDS, contradiction
 from .rows import METADATA
 
 try:
@@ -36,7 +37,6 @@ else:
 
 __all__ = ["FORMAT", "SweepFolder"]
 
-FORMAT = "lis-sweep-1"
 MANIFEST, SAMPLES, ROWS, LOCK = "manifest.json", "samples.safetensors", "rows", ".sweep.lock"
 START, START_X, START_R = "start.parquet", "start_pictures.npy", "start_r.npy"
 OWN = (MANIFEST, SAMPLES, START, START_X, START_R, ROWS)
@@ -44,9 +44,6 @@ OWN = (MANIFEST, SAMPLES, START, START_X, START_R, ROWS)
 LEFT_OVER = re.compile(
     r"\.\.?(manifest|samples|start|start_pictures|start_r|\d{5,})(\.[0-9a-f]{8}){1,2}\.\w+"
 )
-KINDS = {"settings": dict, "samples": dict, "units": list, "skipped_units": list, "values": list, "steps": int,
-         "columns": dict, "start_columns": dict, "image": list, "models": dict, "rows": int, "pairs_per_file": int,
-         "files": int, "key": str, "provenance": dict}  # fmt: skip
 
 
 class SweepFolder:
@@ -75,7 +72,12 @@ class SweepFolder:
             raise CheckpointError(f"{path} is not of a sweep (format {found!r}, expected {FORMAT!r}).")
         for key, kind in KINDS.items():
             if not isinstance(manifest.get(key), kind):
-                raise CheckpointError(f"{path} has {manifest.get(key)!r} for {key!r}: it is damaged.")
+                raise CheckpointError(
+                    f"{path} has {repr(manifest.get(key))[:60]} for {key!r}: it is damaged."
+                )
+        wrong = contradiction(manifest)
+        if wrong is not None:
+            raise CheckpointError(f"{path} is damaged or was altered: {wrong}. Give another folder.")
         return manifest
 
     def refuse_foreign(self) -> None:
@@ -175,15 +177,19 @@ class SweepFolder:
         start, stop = piece_range(manifest, index)
         return _checked(self.row_file(index), piece_note(manifest, index), (stop - start) * manifest["steps"])
 
-    def start_finished(self, manifest: dict[str, Any]) -> bool:
-        """Whether the start pictures were rendered, and what they show written."""
+    def start_finished(self, manifest: dict[str, Any], *, thoroughly: bool = False) -> bool:
+        """Whether the start pictures were rendered, and what they show written; `thoroughly` reads every byte."""
         count = manifest["samples"]["count"]
-        if not _checked(self.path / START, start_note(manifest), count):
+        told = _told(self.path / START, count)
+        sums = told.pop("sha256", {}) if isinstance(told, dict) else {}
+        if told != start_note(manifest):
             return False
         try:
-            return all(len(array) == count for array in self.start_arrays())
+            if any(len(array) != count for array in self.start_arrays()):
+                return False
         except CheckpointError:
             return False
+        return not thoroughly or all(sha256_file(self.path / name) == digest for name, digest in sums.items())
 
     def start_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Map the start pictures [N, C, H, W] and their activations [N, R] for reading."""
@@ -222,15 +228,20 @@ def piece_units(manifest: dict[str, Any], index: int) -> list[int]:
 
 def _checked(path: Path, note: dict[str, Any], rows: int) -> bool:
     """Whether a Parquet file is whole (its end is read), has so many rows and this note."""
+    return bool(_told(path, rows) == note)
+
+
+def _told(path: Path, rows: int) -> Any:
+    """Return what a Parquet file of so many rows says of itself; None for any other file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         metadata = pq.read_metadata(path)
         told = json.loads((metadata.metadata or {}).get(METADATA, b"null"))
-    except (OSError, ValueError, pa.ArrowException):
-        return False
-    return told == note and metadata.num_rows == rows
+    except (OSError, ValueError, RecursionError, pa.ArrowException):
+        return None
+    return told if metadata.num_rows == rows else None
 
 
 def _lock(path: Path, folder: Path) -> int | None:

@@ -20,7 +20,7 @@ from ..parts.legend import Legend
 from ..stylegan import Generator
 from .folder import MANIFEST, SAMPLES, START, SweepFolder, piece_range, piece_units
 from .recipe import set_units
-from .samples import Samples, as_list
+from .samples import Samples, as_list, belong
 from .settings import shown
 from .thumbnails import decode_pictures
 
@@ -126,10 +126,25 @@ class Sweep:
         """Activations r [N, R] that the samples start from, their labels and classes."""
         return self._samples[0]
 
+    @property
+    def directions(self) -> Tensor | None:
+        """Directions [R, R] along which the units were set; None: each was set alone.
+
+        Raises
+        ------
+        CheckpointError
+            When the file of the samples, which holds them, is missing, damaged or of another sweep.
+
+        Examples
+        --------
+        >>> tune_unit(generator, classifier, link, sweep.samples.r[:4], unit=17, directions=sweep.directions)
+        """
+        return self._samples[1]
+
     @cached_property
     def _samples(self) -> tuple[Samples, Tensor | None]:
         samples, _, directions = Samples.load(self.folder / SAMPLES)
-        if samples.sha256 != self.manifest["samples"]["sha256"]:
+        if not belong(samples, directions, self.manifest):
             raise CheckpointError(f"{self.folder / SAMPLES} is not that of this sweep: it was altered.")
         return samples, directions
 
@@ -140,7 +155,7 @@ class Sweep:
             raise CheckpointError(
                 f"{self.folder / START} is missing or damaged: call sweep_units again with the same arguments."
             )
-        return self._frame(_read(self.folder / START, None))
+        return self._frame(_read(self.folder / START, self.manifest["start_columns"]))
 
     @property
     def start_pictures(self) -> Tensor:
@@ -300,21 +315,22 @@ class Sweep:
         wanted = None if units is None else {self._unit(unit) for unit in as_list(units)}
         if not self.finished:
             raise LisError(f"{self.folder} has no rows yet: call sweep_units again with the same arguments.")
-        place, tables = SweepFolder(self.folder), []
+        place, tables, kinds = SweepFolder(self.folder), [], self.manifest["columns"]
         for index in self.finished:
             here = set(piece_units(self.manifest, index))
             if wanted is not None and not here & wanted:
                 continue
             part = here if wanted is None else here & wanted
             read = list(dict.fromkeys([*names, "unit"])) if part != here else names
-            table = _read(place.row_file(index), read)
+            table = _read(place.row_file(index), {name: kinds[name] for name in read})
             if part != here:
                 table = table.filter(pc.is_in(table["unit"], pa.array(sorted(part), pa.int32()))).select(
                     names
                 )
             tables.append(table)
         if not tables:
-            return _read(place.row_file(self.finished[0]), names).slice(0, 0)
+            path = place.row_file(self.finished[0])
+            return _read(path, {name: kinds[name] for name in names}).slice(0, 0)
         return pa.concat_tables(tables)
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
@@ -324,15 +340,23 @@ class Sweep:
         return frame
 
 
-def _read(path: Path, columns: list[str] | None) -> pa.Table:
+def _read(path: Path, columns: dict[str, str]) -> pa.Table:
+    """Read columns, given with their types, in this order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # Not read_table, which would take a part of the path such as "unit=3" for a column.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=columns)
-        return table if columns is None else table.select(columns)
+            table = file.read(columns=list(columns)).select(list(columns))
+        # Parquet calls the items of a list elements.
+        found = {field.name: str(field.type).replace("<element: ", "<item: ") for field in table.schema}
+        if found != columns:  # pages have checksums, the list of columns has none
+            other = next(name for name in columns if found[name] != columns[name])
+            raise ValueError(f"its column {other!r} is {found[other]}, the manifest says {columns[other]}")
+        if "class" in columns:
+            table["class"].validate(full=True)
+        return table
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise CheckpointError(
             f"{path} is missing or damaged: {error}. Delete it; sweep_units with the same arguments makes it again."

@@ -18,7 +18,7 @@ from ..names import class_index
 from ..pairs import collect_pairs
 from ..stylegan import Generator
 
-__all__ = ["Samples", "as_list", "collect_samples", "given_samples"]
+__all__ = ["Samples", "as_list", "belong", "collect_samples", "directions_hash", "given_samples"]
 
 FORMAT = "lis-sweep-samples-1"
 FRESH = (
@@ -83,6 +83,21 @@ class Samples:
             return samples, told["settings"], tensors.get("directions")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path} is damaged ({error!r}).") from error
+
+
+def directions_hash(directions: Tensor | None) -> str | None:
+    """Return what a folder remembers of directions."""
+    return None if directions is None else sha256_tensors({"directions": directions})
+
+
+def belong(samples: Samples, directions: Tensor | None, manifest: dict[str, Any]) -> bool:
+    """Whether samples and directions that were read are those of a manifest."""
+    told = manifest["samples"]
+    return (
+        samples.sha256 == told.get("sha256")
+        and list(samples.classes) == told.get("classes")
+        and directions_hash(directions) == manifest["settings"].get("directions")
+    )
 
 
 def as_list(items: Any) -> list[Any]:

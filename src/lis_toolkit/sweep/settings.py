@@ -21,7 +21,7 @@ from ..pairs import check_models
 from ..stylegan import Generator
 from ..stylegan.generator import PRECISIONS
 from .recipe import Recipe, rows_at_a_time
-from .samples import Samples, as_list, given_samples
+from .samples import Samples, as_list, directions_hash, given_samples
 from .thumbnails import picture_format
 
 __all__ = ["Setup", "differences", "prepare", "settings_key", "shown"]
@@ -142,7 +142,7 @@ def prepare(
         "units": list(chosen),
         **origin,
         "steps": steps,
-        "directions": None if directions is None else sha256_tensors({"directions": directions}),
+        "directions": directions_hash(directions),
         "moved": min(moved, max(varying, 1)),
         "thumbnails": bool(thumbnails),
         "precision": precision,

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..classifiers import Classifier
 from ..link import Link
 from ..stylegan import Generator
-from .beginning import is_begun
+from .beginning import is_begun, nearly_same
 from .cluster import check_client
 from .filling import fill, refuse_other
 from .folder import SweepFolder
@@ -74,7 +74,8 @@ def sweep_units(
         Values each unit is set to, evenly from the least to the largest that it had over the link's pairs.
     directions
         [R, R] with ones on the diagonal: setting unit i by d moves all units by ``d * directions[i]``
-        (`companion_directions`). None: the unit is set alone, as in the paper.
+        (`companion_directions`). None: the unit is set alone, as in the paper. A folder goes on with its own, and with
+        its own `r`, when those given differ by rounding only, as when they are computed by more threads.
     moved
         How many of the units that moved most, in their standard deviations, a row names.
     thumbnails
@@ -127,6 +128,7 @@ def sweep_units(
     if manifest is None:
         folder.refuse_foreign()
     else:
+        setup = nearly_same(setup, folder, manifest)
         refuse_other(folder, manifest, setup)
         sweep = Sweep.open(out)
         if sweep.complete and is_begun(folder, manifest):
