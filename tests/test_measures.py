@@ -18,6 +18,7 @@ from skimage.metrics import structural_similarity
 
 from lis_toolkit.errors import LisError
 from lis_toolkit.parts import measures as module
+from lis_toolkit.parts import texture
 from lis_toolkit.parts.legend import Legend
 from lis_toolkit.parts.measures import (
     ABSENT,
@@ -235,6 +236,21 @@ def test_large_windows_count_right(radius):
     assert result[0].abs().max() < 1e-4
     grey = np.rint(light[1].numpy() * 255).astype(np.uint8)
     np.testing.assert_allclose(result[1], filters.rank.entropy(grey, morphology.disk(radius)), atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [1, 40_000, 150_000])
+def test_bands_and_pictures_one_by_one_change_no_digit(monkeypatch, most):
+    light = torch.rand(3, 41, 19, generator=torch.Generator().manual_seed(0))
+    whole = [local_entropy(light, radius) for radius in (1, 3, 9)]
+    monkeypatch.setattr(texture, "MOST_BYTES", most)
+    sizes = []
+    inner = texture._entropy
+    monkeypatch.setattr(
+        texture, "_entropy", lambda grey, radius: sizes.append(grey.shape) or inner(grey, radius)
+    )
+    for radius, expected in zip((1, 3, 9), whole, strict=True):
+        assert torch.equal(local_entropy(light, radius), expected)
+    assert {shape[0] for shape in sizes} <= {1, 2, 3} and min(shape[1] for shape in sizes) < 41
 
 
 def test_few_levels_tell_a_weak_texture_from_a_strong_one_where_256_do_not():

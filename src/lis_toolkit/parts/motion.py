@@ -120,10 +120,18 @@ class Motion:
         """
         import pandas as pd
 
-        if labels.shape != self.error.shape or labels.is_floating_point():
-            raise LisError(
-                f"labels are {labels.dtype} {list(labels.shape)}; whole numbers {list(self.error.shape)} were expected."
+        if (
+            not isinstance(labels, Tensor)
+            or labels.shape != self.error.shape
+            or labels.is_floating_point()
+            or labels.dtype == torch.bool
+        ):
+            given = (
+                f"{labels.dtype} {list(labels.shape)}"
+                if isinstance(labels, Tensor)
+                else type(labels).__name__
             )
+            raise LisError(f"labels are {given}; whole numbers {list(self.error.shape)} were expected.")
         labels = labels.cpu()
         if int(labels.max()) >= len(legend.names) or int(labels.min()) < 0:
             raise LisError(f"labels go to {int(labels.max())}; the legend has 0 to {len(legend.names) - 1}.")
@@ -237,8 +245,11 @@ def _foreground(foreground: Tensor | None, before: Tensor) -> Tensor:
     if foreground is None:
         return foreground_mask(before)
     expected = [before.shape[0], *before.shape[2:]]
-    if list(foreground.shape) != expected:
-        raise LisError(f"the foreground has shape {list(foreground.shape)}; {expected} was expected.")
+    if not isinstance(foreground, Tensor) or list(foreground.shape) != expected:
+        given = (
+            f"has shape {list(foreground.shape)}" if isinstance(foreground, Tensor) else f"is {foreground!r}"
+        )
+        raise LisError(f"the foreground {given}; {expected} was expected.")
     return foreground.cpu() != 0
 
 

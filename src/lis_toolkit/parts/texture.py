@@ -12,6 +12,7 @@ from ..names import whole_number
 
 MOST_LEVELS, FEW_LEVELS = 256, 32
 LARGE_DISK = 64  # pixels
+MOST_BYTES = 2**30  # of comparisons that are held at a time, so that large disks don't fill the memory
 _LARGEST = 1e37  # products of counts stay below it, so that float32 holds them
 
 
@@ -80,9 +81,27 @@ def local_entropy(light: Tensor, radius: int | None = None, levels: int | None =
     height, width = light.shape[1:]
     radius = default_radius(height, width) if radius is None else whole_number(radius, "radius", 1)
     levels = default_levels(radius) if levels is None else whole_number(levels, "levels", 2, MOST_LEVELS)
+    grey = (light.float() * (levels - 1)).round().clamp(0, levels - 1).to(torch.int16)  # [N, H, W]
+    row = width * (4 * radius + 1) * (4 * radius + 2) * (1 if len(disk(radius)) < 256 else 2)  # bytes
+    pictures = grey.split(max(1, MOST_BYTES // (row * height)))
+    # Bands of a large picture reach over their edges by the radius; narrower ones would be mostly that.
+    rows = max(2 * radius, MOST_BYTES // row - 2 * radius)
+    bands = [(top, max(0, top - radius), top + rows) for top in range(0, height, rows)]
+    found = [
+        [
+            _entropy(some[:, start : end + radius], radius)[:, top - start : end - start]
+            for top, start, end in bands
+        ]
+        for some in pictures
+    ]
+    return torch.cat([torch.cat(part, dim=1) for part in found])
+
+
+def _entropy(grey: Tensor, radius: int) -> Tensor:
+    """Give the entropy [N, H, W] around every pixel of grey levels int16 [N, H, W]."""
     # With counts c of the values in a window of n pixels: entropy = log2 n - (sum over its pixels of log2 c) / n.
     # Comparing pixels replaces histograms; the same comparisons, counted along rows, serve all windows.
-    grey = (light.float() * (levels - 1)).round().clamp(0, levels - 1).to(torch.int16)  # [N, H, W]
+    height, width = grey.shape[1:]
     wide = torch.nn.functional.pad(grey, (2 * radius,) * 4, value=-1)  # beyond the edge nothing is equal
     offsets = disk(radius)
     half = {
@@ -93,8 +112,8 @@ def local_entropy(light: Tensor, radius: int | None = None, levels: int | None =
     equal = {
         dy: _equal_before(grey, wide, radius, dy, reach, counter) for dy, reach in _reaches(half).items()
     }
-    inside = torch.zeros(height, width, device=light.device)  # pixels of the window that lie in the picture
-    logs = torch.zeros_like(light, dtype=torch.float32)  # sum of log2 c
+    inside = torch.zeros(height, width, device=grey.device)  # pixels of the window that lie in the picture
+    logs = torch.zeros_like(grey, dtype=torch.float32)  # sum of log2 c
     product = torch.ones_like(logs)
     factors, most = 0, int(math.log(_LARGEST) / math.log(len(offsets)))
     for oy, ox in offsets:
