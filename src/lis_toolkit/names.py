@@ -12,6 +12,20 @@ from typing import Any
 
 from .errors import LisError
 
+LONGEST = 26  # letters of a name before it is cut
+
+
+def cut(text: object, longest: int = LONGEST) -> str:
+    """Return a text, or its beginning and an ellipsis when it has more than `longest` letters.
+
+    Examples
+    --------
+    >>> cut("soft-coated wheaten terrier", 12)
+    'soft-coated…'
+    """
+    full = str(text)
+    return full if len(full) <= longest else full[: longest - 1].rstrip() + "…"
+
 
 def spelling_hint(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'Coat'?" for the nearest known name, or an empty string."""

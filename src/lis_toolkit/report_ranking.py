@@ -31,28 +31,29 @@ def ranking_section(metrics: Mapping[str, Any], pictures: Mapping[str, bytes], h
             "p",
             f"Here every unit was set to its lowest and its highest value in {ranking['samples_per_class']} fresh "
             "generated images of each class, together with the units that usually move with it within a class. A small "
-            "network, trained on 60 hand-labelled images, tells the parts of each picture, and the change of every "
+            "network, trained on 60 labelled images, tells the parts of each picture, and the change of every "
             f"part was measured: {ranking['rows']:,} pictures. Effect is the mean change divided by its standard "
-            "deviation over images: how regular the change is. q is the share of false findings to expect among units "
-            "at least this sure.",
+            "deviation over images: how regular the change is, not how large; over a handful of images it is "
+            "wild. q is the share of false findings to expect among units at least this sure.",
         ),
         _table(ranking, "area", "Units that change the area of a part most regularly (share of the picture)"),
         _table(ranking, "luminance", "Units that make a part lighter or darker most regularly (0 to 1)"),
     ]
+    parts.append(tag("p", "The parts shown here are those whose area most units change."))
     for part in ranking["shown"]:
         parts.append(
             figure(
                 pictures[f"parts_{part}"],
                 f"Pictures in which units are set from low to high; the {part} is outlined",
                 f"The units that change the area of the {part} most regularly, each in the image of the median change, "
-                f"with the {part} outlined. The three parts shown are those that most units change.",
+                f"with the {part} outlined.",
             )
         )
     parts.append(
         figure(
             pictures["parts_map"],
             "Map of effects: units by parts",
-            "Effects on the areas of all parts: a row a unit, a column a part.",
+            "Effects on the areas of all parts: a row a unit, a column a part. Purple: smaller, orange: larger.",
         )
     )
     parts.append(_photographs(ranking))
@@ -73,10 +74,11 @@ def _table(ranking: Mapping[str, Any], measure: str, caption: str) -> Html:
                     f"{middle} ({low} to {high})",
                     "" if unit["effect"] is None else f"{unit['effect']:+.1f}",
                     f"{unit['q']:.2g}",
+                    str(unit["samples"]),
                     str(described["significant"]) if place == 0 else "",
                 )
             )
-    header = ("part", "unit", "mean change (95 % interval)", "effect", "q", "units with q < 0.05")
+    header = ("part", "unit", "mean change (95 % interval)", "effect", "q", "images", "units with q < 0.05")
     return table(header, rows, caption)
 
 

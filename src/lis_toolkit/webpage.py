@@ -46,14 +46,21 @@ def figure(png: bytes, alt: str, caption: str) -> Html:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Html:
-    """Return a table; cells that look like numbers are set flush right by the style."""
-    head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
-    body = [
-        tag("tr", *(tag("td", cell, **({"class_": "number"} if _is_number(cell) else {})) for cell in row))
-        for row in rows
-    ]
+    """Return a table; cells that look like numbers, and heads above nothing else, are set flush right by the style."""
+    rows = list(rows)
+    columns = [[cell for cell in column if cell] for column in zip(*rows, strict=True)] or [[]] * len(header)
+    heads = [bool(cells) and all(map(_is_number, cells)) for cells in columns]
+    head = tag(
+        "tr",
+        *(tag("th", cell, scope="col", **_flush(right)) for cell, right in zip(header, heads, strict=True)),
+    )
+    body = [tag("tr", *(tag("td", cell, **_flush(_is_number(cell))) for cell in row)) for row in rows]
     title = [tag("caption", caption)] if caption else []
     return tag("div", tag("table", *title, tag("thead", head), tag("tbody", *body)), class_="wide")
+
+
+def _flush(right: bool) -> dict[str, str]:
+    return {"class_": "number"} if right else {}
 
 
 def _is_number(cell: str) -> bool:
@@ -99,7 +106,8 @@ figcaption { font-size: .88rem; color: var(--soft); margin-top: .5rem; max-width
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; margin: 1rem 0; }
 caption { text-align: left; font-style: italic; color: var(--soft); padding-bottom: .3rem; }
 th, td { text-align: left; padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td { overflow-wrap: anywhere; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td { overflow-wrap: anywhere; } td.number, th.number { text-align: right; }
+.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .level { font-weight: 600; font-size: .9rem; } .good { color: var(--good); } .care { color: var(--care); }
 .no { color: var(--no); } code { font-size: .86em; }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --paper: #fff; --line: #bbb; --panel: #f4f4f4; }

@@ -1,4 +1,4 @@
-"""Parts of pictures: labels made by hand, segmentation by generator features, and what is measured of every part."""
+"""Parts of pictures: labels of a few, segmentation by generator features, and what is measured of every part."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .measures import (
 from .motion import Motion, dense_flow, measure_motion
 from .motion_plots import motion_figure
 from .photographs import PhotographParts, photograph_parts
-from .pictures import draw_outlines
-from .scores import PartScores, score_parts
+from .pictures import confusion_figure, draw_outlines, photograph_sheet, worst_sheet
+from .scores import PartScores, class_scores, score_parts
 from .segmenter import (
     Segmenter,
     load_segmenter,
@@ -27,6 +27,7 @@ from .segmenter import (
     segment,
     segment_pictures,
 )
+from .sheets import parts_sheet
 from .soft import soft_measures
 from .training import train_picture_segmenter, train_segmenter
 
@@ -42,7 +43,9 @@ __all__ = [
     "PhotographParts",
     "Segmenter",
     "angle_difference",
+    "class_scores",
     "collect_masks",
+    "confusion_figure",
     "dense_flow",
     "draw_outlines",
     "load_masks",
@@ -52,7 +55,9 @@ __all__ = [
     "measure_parts",
     "measure_pictures",
     "motion_figure",
+    "parts_sheet",
     "photograph_parts",
+    "photograph_sheet",
     "render_part_logits",
     "render_parts",
     "save_masks",
@@ -63,4 +68,5 @@ __all__ = [
     "soft_measures",
     "train_picture_segmenter",
     "train_segmenter",
+    "worst_sheet",
 ]

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import LisError
-from ..names import whole_number
+from ..names import cut, whole_number
 from ..pixel_sheet import FAINT, PixelSheet
-from ..rankings.rows import cut
 from .pictures import draw_outlines
 
 if TYPE_CHECKING:

@@ -95,7 +95,8 @@ def map_chart(
             marker={"size": 5 if count <= 80 else 2, "color": np.where(dark, "white", INK).tolist()},
         )
     )  # fmt: skip
-    dots = f"dot: q < {significance:g}, pale: not; grey: no value"
+    empty = "; grey: no value" if np.isnan(found.values).any() else ""
+    dots = f"dot: q < {significance:g}, pale: not{empty}"
     some = f"{count} of {found.of} units, " if count < found.of else ""
     _lay_out(
         chart,

@@ -101,8 +101,9 @@ def selectivity_map(
     axes.set_ylabel(f"unit ({count} of {found.of})" if count < found.of else "unit", fontsize=8)
     axes.set_title(ranking_title(measure, class_name), fontsize=9, loc="left", parse_math=False)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, aspect=18)
+    empty = "; grey: no value" if np.isnan(found.values).any() else ""
     bar.set_label(
-        f"effect: mean / sd over samples\n(dot: q < {significance:g}, pale: not; grey: no value)", fontsize=7
+        f"effect: mean / sd over samples\n(dot: q < {significance:g}, pale: not{empty})", fontsize=7
     )
     bar.ax.tick_params(labelsize=7)
     return figure

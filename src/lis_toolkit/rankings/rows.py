@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LisError
-from ..names import spelling_hint, whole_number
+from ..names import cut, spelling_hint, whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,19 +31,6 @@ __all__ = [
 POOLED = "all"  # the class under which a ranking holds all samples together
 NEEDED = ("unit", "part", "measure", "class", "mean_change", "low", "high", "effect", "q")
 SIGNIFICANT = 0.05  # share of false findings among those that are marked
-LONGEST = 26  # letters of a name before it is cut
-
-
-def cut(text: object, longest: int = LONGEST) -> str:
-    """Return a text, or its beginning and an ellipsis when it has more than `longest` letters.
-
-    Examples
-    --------
-    >>> cut("soft-coated wheaten terrier", 12)
-    'soft-coated…'
-    """
-    full = str(text)
-    return full if len(full) <= longest else full[: longest - 1].rstrip() + "…"
 
 
 def chosen_rows(

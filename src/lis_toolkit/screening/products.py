@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,11 @@ def _products(
         return (*result[1], *result[2])
 
     places: Any = (0, 0, None, None)  # the last two are those of w itself, whatever the direction
-    outputs = [torch.func.vmap(tangents, out_dims=places)(part) for part in v.split(chunk)]
+    with warnings.catch_warnings():
+        # torch compiles some of its own derivatives at the first product, in a way that it warns of itself.
+        warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
+        warnings.filterwarnings("ignore", r".*torch\.jit\.script", DeprecationWarning)
+        outputs = [torch.func.vmap(tangents, out_dims=places)(part) for part in v.split(chunk)]
     slopes, x = (torch.cat([output[i] for output in outputs]).transpose(0, 1) for i in range(2))
     return outputs[0][2], slopes, x, outputs[0][3]
 

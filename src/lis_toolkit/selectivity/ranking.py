@@ -65,8 +65,8 @@ def rank_units(
         if len(rows) == 0:
             if not known:
                 raise LisError(
-                    f"the scores are empty: no unit has a change of {measure} of {part} in as many samples as a score takes; "
-                    "choose another part, or sweep with more samples."
+                    f"the scores are empty: no unit has a change of {measure} of {part} in as many samples as a score "
+                    "takes; choose another part, or sweep with more samples."
                 )
             listed = ", ".join(map(str, known[:16]))
             raise LisError(
