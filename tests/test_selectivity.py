@@ -228,13 +228,18 @@ def test_pooled_rows_leave_out_classes_without_the_part(table, scores):
     assert settings["min_occurrence"] == 0.5
     # Pooled sleeves are those of the shirts, every number of them; the shoes' specks have rows of their own.
     sleeve = found[found["part"] == "sleeve"]
-    figures = [c for c in found if c not in ("class", "q", "part_selectivity")]
+    figures = [c for c in found if c not in ("class", "q")]
     alone, pooled = (
         sleeve[sleeve["class"] == c].sort_values(["measure", "unit"], ignore_index=True)[figures]
         for c in ("Shirt", "all")
     )
     pd.testing.assert_frame_equal(alone, pooled)
     assert (sleeve["class"] == "Shoe").any()
+    # The torso is compared with the sleeve where both are: on shirts.
+    effects = found[(found["measure"] == "area") & (found["unit"] == 103)].set_index(["part", "class"])
+    torso, other = abs(effects["effect"]["torso", "all"]), abs(effects["effect"]["sleeve", "Shirt"])
+    expected = (torso - other) / (torso + other)
+    assert effects["part_selectivity"]["torso", "all"] == pytest.approx(expected, rel=1e-5)
     everything = score_selectivity(speckled, resamples=300, min_occurrence=0)
     assert everything.attrs["lis"]["pooled"]["sleeve"] == list(CLASSES)
     same_rows(found, everything, lambda f: f["class"] != "all")
@@ -364,6 +369,14 @@ def test_rows_that_are_not_there_yet(table):
     assert np.isnan(sleeves.values[5, :5]).all() and not sleeves.vanished[5, :5].any()
 
 
+def test_codes_without_a_sign(table):
+    partial = table.drop(table[(table["unit"] == 105) & (table["sample"] < 5) & (table["step"] == 2)].index)
+    other = partial.astype({f"{p}.code": "uint8" for p in PARTS})
+    for part in PARTS:
+        expected, found = (unit_changes(t, part, "area").to_frame() for t in (partial, other))
+        pd.testing.assert_frame_equal(found, expected)
+
+
 def test_a_change_of_every_sample_alike(table):
     alike = table[table["unit"] < 104].copy()
     alike["torso.area"] = alike["step"] * (alike["unit"] - 101) * 0.5
@@ -389,6 +402,7 @@ def test_a_change_of_every_sample_alike(table):
         ({"confidence": 1}, "between 0 and 1"),
         ({"confidence": float("nan")}, "finite"),
         ({"resamples": 0}, "resamples is 0"),
+        ({"resamples": 10**12}, "resamples is 10"),
         ({"min_samples": 1}, "from 2"),
         ({"correction": "none"}, "'bh' or 'by'"),
         ({"seed": -1}, "seed is -1"),
@@ -408,6 +422,7 @@ def test_bad_tables_are_explained(table):
     fails(table[table["step"] == 1], "step 1 only")
     fails(table.iloc[:0], "no rows")
     fails(pd.concat([table, table.head(1)]), "twice")
+    fails(pd.concat([table, table[["torso.area"]]], axis=1), r"\['torso.area'\] twice")
     fails(table.assign(unit=table["unit"] + 0.5), "whole numbers")
     fails(table.assign(**{"torso.area": np.inf}), "infinite")
     fails(table.assign(**{"torso.area": "large"}), "numbers were expected")

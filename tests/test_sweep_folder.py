@@ -19,7 +19,8 @@ import torch
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.sweep import Sweep, filling, sweep_units
 from lis_toolkit.sweep import plan as sweep_plan
-from lis_toolkit.sweep.folder import FORMAT
+from lis_toolkit.sweep.folder import SweepFolder
+from lis_toolkit.sweep.manifest import FORMAT
 from lis_toolkit.sweep.samples import Samples
 from lis_toolkit.sweep.settings import settings_key
 from tiny import CLASSES
@@ -428,6 +429,34 @@ def test_two_processes_at_one_folder(models, folder, whole):
         other.communicate(b"\n")
     sweep_units(*models, out=folder, **OPTIONS)
     assert content(folder) == content(whole)  # and no lock is left
+
+
+def test_two_of_us_keep_each_other_out(folder):
+    with SweepFolder(folder).locked():
+        with pytest.raises(LisError, match="being filled by another process"), SweepFolder(folder).locked():
+            pytest.fail("both are in")
+        assert (folder / ".sweep.lock").exists()
+    with SweepFolder(folder).locked():
+        pass
+    assert not (folder / ".sweep.lock").exists()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_sweep_that_another_process_begins_at_the_same_moment(models, folder, whole, monkeypatch, seed):
+    (folder / "rows" / "00002.parquet").unlink()
+    read, calls = SweepFolder.read_manifest, []
+
+    def late(self):
+        calls.append(self)
+        return None if len(calls) == 1 else read(self)  # it is there when this process has looked for it
+
+    monkeypatch.setattr(SweepFolder, "read_manifest", late)
+    if seed:
+        with pytest.raises(LisError, match="holds another sweep. seed: the folder has 0, you gave 3"):
+            sweep_units(*models, out=folder, **OPTIONS, seed=seed)
+    else:
+        sweep_units(*models, out=folder, **OPTIONS)
+        assert content(folder) == content(whole)
 
 
 # --------------------------------------------------------------------------------------------------- full and read-only

@@ -40,6 +40,11 @@ class SweepEnds:
                 raise LisError(
                     f"the table lacks the columns {lacking}; give a Sweep, or what Sweep.table() returns."
                 )
+            twice = sorted({str(c) for c in sweep.columns[sweep.columns.duplicated()]})
+            if twice:
+                raise LisError(
+                    f"the table has the columns {twice[:6]} twice; every column must be there once."
+                )
             self._table, self.start = sweep, None
             self.columns = [str(c) for c in sweep.columns if c not in KEYS]
             keys = sweep[KEYS]
@@ -138,6 +143,8 @@ class SweepEnds:
                 raise LisError(
                     f"the column {column!r} has infinite values; finite numbers or NaN were expected."
                 )
+            if values.dtype.kind == "u":
+                values = values.astype(np.int64)  # -1 is no number of theirs
             nothing = np.nan if values.dtype.kind == "f" else -1
             first, last = (np.where(r >= 0, values[r], values.dtype.type(nothing)) for r in rows)
             result[column] = (first, last)

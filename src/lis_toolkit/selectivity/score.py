@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL = "all"
+MOST_RESAMPLES = 10**6
 CHUNK_BYTES = 2**26  # of the values, and of the resampled means, that are in memory at a time
 STATISTICS = ("mean_change", "low", "high", "effect", "same_sign", "p")
 COLUMNS = (
@@ -87,8 +88,8 @@ def score_selectivity(
         - same_sign: share of the samples that change in the direction of the mean;
         - p: of flips of sign (`sign_flip_p`), q: the same, corrected;
         - part_selectivity: -1 to 1: (|e| - |m|) / (|e| + |m|), e this effect and m the same unit's largest effect on
-          another part in the same measure and class (pooled: in the other part's own classes). 1/3: twice as large as
-          on the next part; below 0: another part changes more. NaN for the whole picture;
+          another part in the same measure and class (pooled: in those classes that have both parts). 1/3: twice as
+          large as on the next part; below 0: another part changes more. NaN for the whole picture;
         - unit_selectivity: robust z-score of this effect among all units of the sweep, with sign;
         - vanished, appeared: shares of all samples where the part is in the first picture only, or in the last only.
 
@@ -113,7 +114,7 @@ def score_selectivity(
     """
     import pandas as pd
 
-    resamples, seed = whole_number(resamples, "resamples", 1), whole_number(seed, "seed", 0)
+    resamples, seed = whole_number(resamples, "resamples", 1, MOST_RESAMPLES), whole_number(seed, "seed", 0)
     min_samples = whole_number(min_samples, "min_samples", 2)
     if not 0 < finite_number(confidence, "confidence") < 1:
         raise LisError(f"confidence is {confidence!r}; a number between 0 and 1 was expected.")
@@ -178,12 +179,24 @@ class _Work:
         self.asked[places] = True
         shape = (len(self.groups), len(ends.units))
         self.effect = {pair: np.full(shape, np.nan, np.float32) for pair in self.pairs}
+        # Pooled effects are compared where both parts are: over the classes that two parts share.
+        self.shared = {
+            pair: {both: np.full(len(ends.units), np.nan, np.float32) for both in self._shared(pair[0])}
+            for pair in self.pairs
+        }
         self.counts = {
             pair: np.zeros((3, *shape), np.int32) for pair in wanted
         }  # samples, vanished, appeared
         self.found = {
             pair: {name: np.full(shape, np.nan) for name in STATISTICS if name != "effect"} for pair in wanted
         }
+
+    def _shared(self, part: str) -> set[tuple[int, ...]]:
+        """Return the sets of classes over which other parts need this part's effect."""
+        return {self._both(part, other) for other in self.pooled} - {()}
+
+    def _both(self, part: str, other: str) -> tuple[int, ...]:
+        return tuple(k for k in self.pooled[part] if k in self.pooled[other])
 
     def group(self, part: str, index: int) -> np.ndarray:
         """Return the places of a group's samples: a class's, or those of the classes that are pooled for the part."""
@@ -210,6 +223,9 @@ class _Work:
                 rows = np.flatnonzero(enough[g] & asked)
                 if len(rows):
                     self.found[pair]["p"][g, places[rows]] = sign_flip_p(values[np.ix_(rows, members)])
+        for both, effects in self.shared[pair].items():
+            figures = describe(values[:, np.concatenate([self.members[k] for k in both])])
+            effects[places] = np.where(figures["samples"] >= self.min_samples, figures["effect"], np.nan)
         if asked.any():
             self._intervals(pair, places, values, np.array(enough) & asked)
 
@@ -264,7 +280,10 @@ class _Work:
         compared = [p for p in self.pairs if p[1] == pair[1] and p[0] not in (WHOLE, "logit")]
         found["part_selectivity"] = np.full(found["effect"].shape, np.nan)
         if pair in compared:
-            effects = np.stack([self.effect[p] for p in compared]).astype(np.float64)
+            effects = np.stack([self.effect[p] for p in compared]).astype(np.float64)  # [P, G, U]
+            for place, other in enumerate(compared):
+                both = self._both(other[0], pair[0])
+                effects[place, 0] = self.shared[other].get(both, np.nan)
             found["part_selectivity"] = part_selectivity(effects)[compared.index(pair)]
         samples, vanished, appeared = self.counts[pair]
         g, u = np.nonzero(((samples + vanished + appeared) > 0) & self.asked)

@@ -35,7 +35,7 @@ except ImportError:  # not a POSIX system: two processes at one folder are not t
 else:
     _LOCKS = True
 
-__all__ = ["FORMAT", "SweepFolder"]
+__all__ = ["SweepFolder"]
 
 MANIFEST, SAMPLES, ROWS, LOCK = "manifest.json", "samples.safetensors", "rows", ".sweep.lock"
 START, START_X, START_R = "start.parquet", "start_pictures.npy", "start_r.npy"
@@ -92,7 +92,7 @@ class SweepFolder:
             for name in OWN
             if name != SAMPLES and (self.path / name).exists() and not (name == ROWS and begun)
         ]
-        if foreign:
+        if foreign and not (self.path / MANIFEST).exists():  # else another process began a sweep meanwhile
             raise LisError(
                 f"{self.path} holds {', '.join(foreign)}, but no {MANIFEST} of a sweep: these files are of other "
                 "origin and are left alone. Give another folder."
