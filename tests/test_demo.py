@@ -92,7 +92,8 @@ def test_the_ranking_is_that_of_the_sweep_that_was_kept(result, written):
     # One number from the rows themselves.
     described = next(d for d in ranking["parts"] if (d["part"], d["measure"]) == ("torso", "luminance"))
     unit = described["units"][0]
-    table = sweep.table(["unit", "sample", "step", "torso.luminance"], units=[unit["unit"]])
+    table = sweep.table(["unit", "sample", "class", "step", "torso.luminance"], units=[unit["unit"]])
+    table = table[table["class"].isin(scores.attrs["lis"]["pooled"]["torso"])]  # those that have the part
     first, last = (table[table["step"] == k].set_index("sample")["torso.luminance"] for k in (0, 1))
     assert unit["mean_change"] == pytest.approx((last - first).mean(), abs=1e-6)
     words = Reader((result.out / "report.html").read_text(encoding="utf-8")).words

@@ -246,7 +246,7 @@ def test_what_does_not_fit_is_said(models, given, sweep, scores):
     with pytest.raises(LisError, match="its link and segmenter is needed"):
         ranking_sheet(sweep, scores, "rim", generator=generator)
     other = tiny_models(seed=5)[0]
-    with pytest.raises(LisError, match="generator 'tiny' given are not those of the sweep"):
+    with pytest.raises(LisError, match="generator 'tiny' given is not that of the sweep"):
         ranking_sheet(sweep, scores, "rim", generator=other, link=link, segmenter=segmenter)
     with pytest.raises(LisError, match="no measure 'entropy'"):
         ranking_sheet(sweep, scores, "rim", "entropy", **given)

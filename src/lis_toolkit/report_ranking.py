@@ -34,7 +34,8 @@ def ranking_section(metrics: Mapping[str, Any], pictures: Mapping[str, bytes], h
             "network, trained on 60 labelled images, tells the parts of each picture, and the change of every "
             f"part was measured: {ranking['rows']:,} pictures. Effect is the mean change divided by its standard "
             "deviation over images: how regular the change is, not how large; over a handful of images it is "
-            "wild. q is the share of false findings to expect among units at least this sure.",
+            "wild. Classes in which fewer than half of the images have the part are left out. q is the share of false "
+            "findings to expect among units at least this sure.",
         ),
         _table(ranking, "area", "Units that change the area of a part most regularly (share of the picture)"),
         _table(ranking, "luminance", "Units that make a part lighter or darker most regularly (0 to 1)"),

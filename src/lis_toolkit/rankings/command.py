@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import LisError
 from ..files import atomic_path
 from .rows import POOLED, cut, share_text
-from .texts import amount
+from .texts import amount, change_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +107,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{len(ranked)} units written to {options.out}")
     if options.sheet is not None:
         _write_sheet(options, sweep, ranked)
-        print(f"sheet written to {options.sheet}")
+        bare = "; --link FILE outlines the part" if options.link is None and options.part != "picture" else ""
+        print(f"sheet written to {options.sheet}{bare}")
 
 
 def rank_sweep(
@@ -150,9 +152,11 @@ def rank_sweep(
     if len(ranked) == 0:
         where = "any class" if class_name == POOLED else f"class {class_name}"
         way = {"more": " raises", "less": " lowers"}.get(str(direction), " changes")
+        most = scores.loc[scores["class"] == class_name, "samples"].max()
         raise LisError(
-            f"no unit{way} the {measure} of {part} in {where}, in as many samples as it takes to say so: choose "
-            "another part, class or direction, or sweep with more samples."
+            f"no unit{way} the {measure} of {part} in {where}, in as many samples as it takes to say so "
+            f"({settings['lis']['min_samples']}; here {most} at most have a value at the first and the last step): "
+            "choose another part, measure, class or direction, or sweep with more samples."
         )
     ranked.attrs = settings
     return ranked
@@ -180,8 +184,8 @@ def ranking_text(ranked: pd.DataFrame, top: int = 20) -> str:
         rows.append(
             (
                 str(row["rank"]), str(row["unit"]), middle, f"{low} to {high}", f"{row['effect']:+.2f}",
-                f"{row['q']:.2g}", share_text(row["same_sign"]), f"{row['part_selectivity']:+.2f}",
-                f"{row['unit_selectivity']:+.1f}", str(row["samples"]),
+                f"{row['q']:.2g}", share_text(row["same_sign"]), _signed(row["part_selectivity"], 2),
+                _signed(row["unit_selectivity"], 1), str(row["samples"]),
             )
         )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
@@ -193,10 +197,15 @@ def ranking_text(ranked: pd.DataFrame, top: int = 20) -> str:
             "",
             *lines,
             "",
+            f"{change_label(measure)}.",
             "effect: mean change / sd over samples. q: corrected for all units and classes.",
             "of part: this part against the unit's strongest other part, -1 to 1. of units: robust z among all units.",
         ]
     )
+
+
+def _signed(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:+.{digits}f}"
 
 
 def write_ranking(path: str | os.PathLike[str], ranked: pd.DataFrame) -> None:

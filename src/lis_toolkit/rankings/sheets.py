@@ -218,8 +218,9 @@ def _check_models(sweep: Any, generator: Any, link: Any, segmenter: Any) -> None
     wrong = [] if told["generator"] == generator.hash else [f"generator {generator.name!r}"]
     wrong += [] if told["link"] == sha256_tensors(link.state_dict()) else ["link"]
     if wrong:
+        those = "is not that" if len(wrong) == 1 else "are not those"
         raise LisError(
-            f"the {' and the '.join(wrong)} given are not those of the sweep: load those it was made with."
+            f"the {' and the '.join(wrong)} given {those} of the sweep: give what it was made with."
         )
     parts = () if sweep.legend is None else sweep.legend.parts
     if parts != segmenter.legend.parts:
