@@ -121,6 +121,28 @@ def test_a_client_that_is_closed_meanwhile(models, client, serial, tmp_path, mon
     assert content(tmp_path / "a") == content(serial)
 
 
+def test_files_that_someone_cancels(models, client, serial, tmp_path, monkeypatch):
+    from lis_toolkit.sweep import filling
+
+    write = filling.SweepFolder.write
+
+    def cancelling(self, name, data):
+        write(self, name, data)
+        if name.startswith("rows"):
+            client.cancel([distributed.Future(key, client) for key in list(client.futures)])
+
+    monkeypatch.setattr(filling.SweepFolder, "write", cancelling)
+    with pytest.raises(
+        LisError, match=r"rows/000\d\d.parquet .* was cancelled on the cluster.*Files that were"
+    ):
+        sweep_units(*models, out=tmp_path / "a", executor=client, **OPTIONS)
+    monkeypatch.undo()
+    assert 1 <= len(Sweep.open(tmp_path / "a").finished) < FILES
+    monkeypatch.setattr(sweep_plan, "ROWS_PER_FILE", 12)
+    sweep_units(*models, out=tmp_path / "a", executor=client, **OPTIONS)
+    assert content(tmp_path / "a") == content(serial)
+
+
 class Fragile(torch.nn.Module):
     """A network that fails, or ends its process, for pictures that a worker sees first."""
 

@@ -24,6 +24,8 @@ the calling process too, which renders the start pictures.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import importlib
 import secrets
@@ -138,10 +140,16 @@ def _threads(client: Any) -> int:
 
 
 def _result(future: Any, name: str) -> bytes:
-    error = future.exception()
-    if error is None:
-        content: bytes = future.result()
-        return content
+    try:
+        error = future.exception()
+        if error is None:
+            content: bytes = future.result()
+            return content
+    except (asyncio.CancelledError, concurrent.futures.CancelledError) as cancelled:
+        reason = str(cancelled).strip().rstrip(".") or "without a reason"
+        raise LisError(
+            f"{name} was cancelled on the cluster, as by a restart of its scheduler: {reason}. {KEPT}"
+        ) from cancelled
     reason = str(error).strip().rstrip(".") or type(error).__name__
     if not isinstance(error, LisError):
         reason = f"{type(error).__name__}: {reason}"
