@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,12 @@ def test_grey_with_alpha_and_bilevel(tmp_path, labels):
     grey = Image.fromarray(labels.numpy())
     grey.putalpha(255)
     assert grey.mode == "LA" and torch.equal(read_mask(written(tmp_path, grey), LEGEND, SIZE), labels)
+    clear = grey.copy()
+    clear.putalpha(Image.fromarray(np.where(labels.numpy() == 2, 0, 255).astype(np.uint8)))
+    with pytest.raises(
+        LisError, match="has the colour #0"
+    ):  # with transparency, grey is a colour like others
+        read_mask(written(tmp_path, clear), LEGEND, SIZE)
     two = Image.fromarray(labels.numpy() % 2 == 1)
     assert two.mode == "1" and torch.equal(read_mask(written(tmp_path, two), LEGEND, SIZE), labels % 2)
 
@@ -403,6 +410,12 @@ def test_what_cannot_be_masks(generator):
     ):
         with pytest.raises(LisError, match=message):
             PartMasks(LEGEND, labels, masks.pictures)
+    names = [
+        replace(p, file=name)
+        for p, name in zip(masks.pictures, ("A.png", "a.png", "b.png", "c.png"), strict=True)
+    ]
+    with pytest.raises(LisError, match="A.png and a.png are the same picture"):  # one file, on some computers
+        PartMasks(LEGEND, masks.labels, names)
     with pytest.raises(LisError, match="at least one"):
         PartMasks(LEGEND, torch.zeros(0, 2, 2, dtype=torch.uint8), [])
 

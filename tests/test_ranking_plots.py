@@ -223,6 +223,19 @@ def test_top_rows_go_one_way_when_asked(ranking):
         (lambda r: class_profiles(r), "give either unit or part"),
         (lambda r: class_profiles(r, unit=1, part="sleeve"), "give either unit or part"),
         (lambda r: class_profiles(r, unit=99), "unit 99 is not in the ranking"),
+        (
+            lambda r: class_profiles(r, unit=1, names=["shoe"]),
+            "none of the names .'shoe'. has a change; give parts",
+        ),
+        (lambda r: class_profiles(r, unit=1, panels=0), "panels is 0"),
+        (lambda r: class_profiles(r, unit=1, classes=0), "classes is 0"),
+        (lambda r: forest_plot(r, "sleeve", units=5), "units are 5; a list"),
+        (lambda r: forest_plot(r, "sleeve", units=["a"]), "a unit is 'a'"),
+        (lambda r: volcano_plot(r, "sleeve", significance=0), "significance is 0; a number above 0"),
+        (lambda r: selectivity_map(r, significance="x"), "significance is 'x'"),
+        (lambda r: forest_plot(r, "sleeve", significance=float("nan")), "significance is nan"),
+        (lambda r: volcano_plot(r, "sleeve", labels=None), "labels is None"),
+        (lambda r: selectivity_map(None), "no column 'unit'.*score_selectivity"),
         (lambda r: top_rows(r, 3, direction="up"), "'more', 'less' or None"),
         (lambda r: selectivity_map(r.assign(effect=np.nan)), "no unit has a value in effect"),
     ],
@@ -240,6 +253,23 @@ def test_infinite_effects_are_drawn_at_the_end_of_the_scale(ranking):
     assert image.get_array().max() == image.get_clim()[1] < 10
     assert "5" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert np.isfinite(dots(volcano_plot(table, "torso").axes[0])[0]).all()
+
+
+def test_infinite_changes_and_huge_ones_leave_the_scale_alone(ranking):
+    table = ranking.copy()
+    odd = (table.unit == 7) & (table.part == "sleeve")
+    table.loc[odd, ["mean_change", "low", "high", "q"]] = [np.inf, -np.inf, np.inf, -np.inf]
+    assert np.isfinite(dots(volcano_plot(table, "sleeve").axes[0])[0]).all()
+    forest = forest_plot(table, "sleeve", top=30)
+    assert "unit 7" not in [label.get_text() for label in forest.axes[0].get_yticklabels()]
+    assert np.isfinite(dots(forest.axes[0])[0]).all() and np.isfinite(forest.axes[0].get_xlim()).all()
+    assert np.isfinite(class_profiles(table, part="sleeve").axes[0].get_xlim()).all()
+    scaled = ranking.assign(effect=1e300 * ranking.effect)  # whose squares overflow
+    plain, huge = (
+        [label.get_text() for label in selectivity_map(one).axes[0].get_yticklabels()]
+        for one in (ranking, scaled)
+    )
+    assert plain == huge
 
 
 def test_categories_and_column_types_of_parquet_are_taken(ranking):

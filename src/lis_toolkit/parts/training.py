@@ -117,7 +117,7 @@ def train_segmenter(
             widths=widths, dilations=dilations, generator_hash=generator.hash, name=name,
         )  # fmt: skip
         network.normalize(maps)
-        return network.to(generator.device)
+        return network
 
     def moved(inputs: list[Tensor], target: Tensor, random: torch.Generator) -> tuple[list[Tensor], Tensor]:
         down, right = (_whole_steps(shift, coarse, random) for _ in range(2))
@@ -247,7 +247,7 @@ def train_picture_segmenter(
         # Not channel by channel as for feature maps: what is learned shall not depend on the pictures' mean.
         student.get_buffer("mean0").fill_(0.5)
         student.get_buffer("std0").fill_(0.5)
-        return student.to(generator.device)
+        return student
 
     student = _train(build, batch, truth, settings, "picture segmenter", progress)
     student.metadata["training"] |= {"pictures": pictures, "psi": values, "teacher": segmenter.hash}
@@ -285,9 +285,12 @@ def _train(
     """
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+        torch.default_generator.manual_seed(
+            settings.seed
+        )  # that of the CPU alone: others would not be forked
         segmenter = build()
         _first_weights(segmenter)
+    segmenter.to(truth.device)
     average = copy.deepcopy(segmenter).eval().requires_grad_(False)
     random = torch.Generator().manual_seed(settings.seed)
     weights = _part_weights(truth, len(segmenter.legend.names))  # [1 + P]

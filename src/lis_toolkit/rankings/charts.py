@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LisError
+from ..names import whole_number
 from ..pixel_sheet import BAD, FAINT, GOOD, INK
 from .label_places import free_places
 from .rows import (
@@ -23,7 +24,7 @@ from .rows import (
     unit_rows,
     volcano_rows,
 )
-from .texts import amount, change_label, is_share
+from .texts import amount, change_label, checked_significance, is_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,6 +147,8 @@ def volcano_chart(
     import numpy as np
     import plotly.graph_objects as go
 
+    checked_significance(significance)
+    whole_number(labels, "labels", 0)
     rows, count = volcano_rows(ranking, part, measure, class_name)
     effect = rows["effect"].to_numpy(float)
     height, capped = minus_log_q(rows)
@@ -183,7 +186,7 @@ def _names(
 
     wide, high = WIDTH - 90.0, 360.0  # of the plot's inside, as nearly as this side of the browser knows it
     dots = np.stack([(x + 1) / 2 * wide, (1 - y) * high], 1)  # [N, 2]
-    top = [int(i) for i in np.argsort(-np.abs(x), kind="stable") if sure[i]][: max(0, labels)]
+    top = [int(i) for i in np.argsort(-np.abs(x), kind="stable") if sure[i]][:labels]
     places = free_places(
         dots, top, [(8.0 * len(str(units[i])) + 4, 15.0) for i in top], (0, 0, wide, high), 4.0
     )
@@ -299,6 +302,7 @@ def forest_chart(
     """
     import plotly.graph_objects as go
 
+    checked_significance(significance)
     rows = unit_rows(chosen_rows(ranking, part, measure, class_name), units, min(top, 60))
     rows = rows[rows["mean_change"].notna()]
     if len(rows) == 0:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LisError
+from ..names import whole_number
 from ..pixel_sheet import BAD, FAINT, GOOD, INK, figure_class
 from ..plots import quiet
 from .label_places import free_places
@@ -24,7 +25,7 @@ from .rows import (
     unit_rows,
     volcano_rows,
 )
-from .texts import change_label, is_share
+from .texts import change_label, checked_significance, is_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,6 +141,8 @@ def volcano_plot(
     """
     import numpy as np
 
+    checked_significance(significance)
+    whole_number(labels, "labels", 0)
     rows, count = volcano_rows(ranking, part, measure, class_name)
     figure = figure_class()(figsize=(6.0, 4.4), dpi=100, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
@@ -179,7 +182,7 @@ def name_dots(
     import numpy as np
 
     size = np.abs(x if by is None else by)
-    top = [int(i) for i in np.argsort(-size, kind="stable") if sure[i]][: max(0, labels)]
+    top = [int(i) for i in np.argsort(-size, kind="stable") if sure[i]][:labels]
     if not top:
         return
     figure.draw_without_rendering()  # the layout is settled
@@ -302,6 +305,7 @@ def forest_plot(
     --------
     >>> forest_plot(ranking, "sleeve", top=12).savefig("forest.png")
     """
+    checked_significance(significance)
     rows = unit_rows(chosen_rows(ranking, part, measure, class_name), units, min(top, 60))
     rows = rows[rows["mean_change"].notna()]
     if len(rows) == 0:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LisError
 from ..names import cut, spelling_hint, whole_number
+from .texts import checked_significance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
 
 POOLED = "all"  # the class under which a ranking holds all samples together
 NEEDED = ("unit", "part", "measure", "class", "mean_change", "low", "high", "effect", "q")
+SCALED = ("mean_change", "low", "high", "q")
 SIGNIFICANT = 0.05  # share of false findings among those that are marked
 
 
@@ -54,7 +56,7 @@ def chosen_rows(
     --------
     >>> chosen_rows(ranking, "sleeve", "area", "Shirt")
     """
-    missing = [name for name in NEEDED if name not in ranking.columns]
+    missing = [name for name in NEEDED if name not in getattr(ranking, "columns", ())]
     if missing or len(ranking) == 0:
         what = f"has no column {missing[0]!r}" if missing else "is empty"
         raise LisError(
@@ -81,7 +83,8 @@ def chosen_rows(
         raise LisError(
             f"the ranking has no row of {asked} together; score them with score_selectivity first."
         )
-    return rows
+    # Effects may be infinite, when all changes are equal; what is drawn to scale can't be.
+    return rows.assign(**{name: rows[name].where(rows[name].abs() < math.inf) for name in SCALED})
 
 
 def unit_rows(rows: pd.DataFrame, units: Sequence[int] | None, top: int, by: str = "effect") -> pd.DataFrame:
@@ -97,7 +100,10 @@ def unit_rows(rows: pd.DataFrame, units: Sequence[int] | None, top: int, by: str
     """
     if units is None:
         return top_rows(rows, top, by)
-    wanted = [int(unit) for unit in units]
+    given: Any = units
+    if not isinstance(given, Iterable):
+        raise LisError(f"units are {units!r}; a list of whole numbers was expected.")
+    wanted = [whole_number(unit, "a unit", 0) for unit in units]
     known = set(rows["unit"].tolist())
     absent = [unit for unit in wanted if unit not in known]
     if absent or not wanted:
@@ -217,6 +223,7 @@ def effect_matrix(
     if order not in ("clustered", "sorted"):
         raise LisError(f"order is {order!r}; 'clustered' or 'sorted' was expected.")
     whole_number(most, "most", 1)
+    checked_significance(significance)
     rows = chosen_rows(ranking, None, measure, class_name)
     if value not in rows.columns:
         raise LisError(f"the ranking has no column {value!r}.{spelling_hint(value, rows.columns)}")
@@ -253,7 +260,8 @@ def _order(values: np.ndarray, order: str) -> np.ndarray:
         from scipy.cluster.hierarchy import leaves_list, linkage
 
         # Bringing neighbouring leaves close to each other takes time with the cube of their number.
-        return leaves_list(linkage(filled, "average", optimal_ordering=len(values) <= 200))
+        # Divided by the limit, so that squares of huge values are finite.
+        return leaves_list(linkage(filled / limit, "average", optimal_ordering=len(values) <= 200))
     part = np.abs(filled).argmax(1)
     strongest = filled[np.arange(len(filled)), part]
     return np.lexsort((-strongest, part))
@@ -293,6 +301,8 @@ def profile_rows(
     --------
     >>> profile_rows(ranking[ranking.unit == 17], "part", None, 8, 12)
     """
+    whole_number(most_panels, "panels", 1)
+    whole_number(most_classes, "classes", 1)
     kept = ranking[ranking["mean_change"].notna()]
     if len(kept) == 0:
         raise LisError("none of the rows has a change; choose another unit, part or measure.")
@@ -304,7 +314,12 @@ def profile_rows(
             .sort_values(ascending=False, kind="stable")
             .index.tolist()
         )
-    names = [name for name in names if (kept[panels] == name).any()][:most_panels]
+    asked = list(names)
+    names = [name for name in asked if (kept[panels] == name).any()][:most_panels]
+    if not names:
+        raise LisError(
+            f"none of the names {asked[:10]} has a change; give {panels}s of the ranking, or None."
+        )
     kept = kept[kept[panels].isin(names)]
     single = kept[kept["class"] != POOLED]
     strongest = single["effect"].abs().fillna(0).groupby(single["class"].astype(object)).max()
@@ -354,7 +369,7 @@ def volcano_rows(ranking: pd.DataFrame, part: str, measure: str, class_name: str
     import numpy as np
 
     rows = chosen_rows(ranking, part, measure, class_name)
-    kept = rows[np.isfinite(rows["effect"].to_numpy(float)) & rows["q"].notna().to_numpy()]
+    kept = rows[np.isfinite(rows["effect"].to_numpy(float)) & (rows["q"] >= 0).to_numpy()]
     if len(kept) == 0:
         raise LisError(
             f"no unit has an effect and a q for {part} {measure} in class {class_name!r}; choose another, or sweep "

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+from ..errors import LisError
+from ..names import finite_number
 from ..parts.measures import MEASURES
 
-__all__ = ["amount", "change_label", "change_text", "is_share"]
+__all__ = ["amount", "change_label", "change_text", "checked_significance", "is_share"]
 
 RELATIVE = "area_relative"  # a measure of changes only
 SHARES = frozenset({"area", RELATIVE, "foreground"})
@@ -20,6 +22,23 @@ OTHERS = {
 def is_share(measure: str) -> bool:
     """Return whether a measure is a share of something, written as a percentage."""
     return measure in SHARES
+
+
+def checked_significance(value: float) -> float:
+    """Return a share of false findings after a check.
+
+    Raises
+    ------
+    LisError : no number above 0 and up to 1.
+
+    Examples
+    --------
+    >>> checked_significance(0.05)
+    0.05
+    """
+    if not 0 < finite_number(value, "significance") <= 1:
+        raise LisError(f"significance is {value!r}; a number above 0, up to 1, was expected.")
+    return float(value)
 
 
 def change_label(measure: str) -> str:

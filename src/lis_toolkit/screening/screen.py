@@ -142,8 +142,8 @@ def screen_units(
 
     Notes
     -----
-    Beyond Linking in Style (arXiv 2409.16865), whose link makes it possible. On the bundled models, 256 units, twice ten
-    samples of each class that no setting was chosen on, 11.8 times fewer evaluations than a sweep of three steps:
+    Beyond Linking in Style (arXiv 2409.16865), whose link makes it possible. On the bundled models, 256 units and twice
+    10 samples of each class that no setting was chosen on, 11.8 times fewer evaluations than a sweep of three steps:
     Spearman correlation with the sweep's mean changes of parts' areas 0.79 on average (0.60 to 0.89) for units set
     alone and 0.83 (0.39 to 0.96) with companions, of luminances 0.81 (0.63 to 0.97) and 0.77 (0.40 to 0.95); a sweep
     of other samples reaches 0.97 to 0.98. Half of the sweep's 20 strongest units are among the screening's. Small
