@@ -82,6 +82,21 @@ def test_areas_are_those_of_a_plain_loop(classifier, photographs, r):
     assert check.images == 2 * sum(check.classes.values())
 
 
+def test_a_pooled_ranking_is_tested_on_the_classes_that_it_pools(classifier, photographs):
+    values = np.random.default_rng(0).random(120)
+    ranking = ranking_of([1, -1])
+    assert list(check_on_photographs(ranking, classifier, photographs, values).classes) == list(CLASSES)
+    ranking.attrs["lis"] = {"pooled": {"sleeve": list(CLASSES[:2])}}
+    check = check_on_photographs(ranking, classifier, photographs, values)
+    assert list(check.classes) == list(CLASSES[:2])
+    # The photographs of the third class have no say.
+    values[photographs.labels.numpy() == 2] = np.arange(40)
+    again = check_on_photographs(ranking, classifier, photographs, values)
+    assert again.table["auc"].tolist() == check.table["auc"].tolist()
+    ranking.attrs["lis"] = {"pooled": {"sleeve": ["another"]}}
+    assert len(check_on_photographs(ranking, classifier, photographs, values).classes) == 3
+
+
 def test_planted_agreement_is_found(classifier, photographs, r):
     scaled = (r - r.mean(0)) / (r.std(0) + 1e-9)
     values = scaled[:, 0] - scaled[:, 1] + 0.1 * np.random.default_rng(0).normal(size=120)

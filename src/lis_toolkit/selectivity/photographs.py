@@ -95,7 +95,8 @@ def check_on_photographs(
     ----------
     ranking : of `rank_units`, for one part, measure and class, best with all units (no alpha, no direction): the
         first `top` are tested, and the others say what units do that were not selected. A ranking for one class is
-        tested on that class's photographs.
+        tested on that class's photographs, a pooled one on those of the classes that its scores pool for the part
+        (`.attrs["lis"]["pooled"]`), all where the photographs have none of these.
     photographs : images with labels, such as `load_fashion("sample")`.
     measures : the photographs' measures: a table with the column "<part>.<measure>" and a row per photograph (of
         `measure_photographs`, or of `measure_cycled`, which is circular), the values [N] themselves, or a segmenter
@@ -135,7 +136,10 @@ def check_on_photographs(
         )
     part, measure, class_name = _ranked(ranking, classifier)
     values = _values(measures, part, measure, photographs, batch_size)
-    groups = _thirds(values, photographs, measure, class_name, share)
+    asked = ranking.attrs.get("lis", {}).get("pooled", {}).get(part, [])
+    if class_name != ALL:
+        asked = [photographs.classes[class_index(class_name, photographs.classes, "the set of photographs")]]
+    groups = _thirds(values, photographs, measure, asked, share)
     chosen = ranking[ranking["mean_change"].notna() & (ranking["mean_change"] != 0)]
     tested = min(top, len(chosen))
     if tested == 0:
@@ -229,12 +233,13 @@ def _values(measures: Any, part: str, measure: str, photographs: Photographs, ba
 
 
 def _thirds(
-    values: np.ndarray, photographs: Photographs, measure: str, class_name: str, share: float
+    values: np.ndarray, photographs: Photographs, measure: str, names: Sequence[str], share: float
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Photographs low and high in the measure, of every class that has enough of both."""
-    wanted: Sequence[int] = range(len(photographs.classes))
-    if class_name != ALL:
-        wanted = [class_index(class_name, photographs.classes, "the set of photographs")]
+    """Photographs low and high in the measure, of every class asked for that has enough of both."""
+    # A part that is seen by mistake in a class without it would else decide for the others.
+    wanted = [k for k, name in enumerate(photographs.classes) if name in names] or range(
+        len(photographs.classes)
+    )
     labels = photographs.labels.cpu().numpy()
     groups = {}
     for k in wanted:
@@ -251,8 +256,8 @@ def _thirds(
             groups[photographs.classes[k]] = (places[low], places[high])
     if not groups:
         raise LisError(
-            f"no class has {LEAST} photographs or more on either side of the measure (of {class_name!r}): the part is "
-            "absent, or alike, in all of them. Give more photographs."
+            f"no class has {LEAST} photographs or more on either side of the measure (of {', '.join(names) or ALL!r}): "
+            "the part is absent, or alike, in all of them. Give more photographs."
         )
     return groups
 
