@@ -333,6 +333,9 @@ def test_a_sweep_is_read_by_chunks_and_columns(table, scores, monkeypatch):
     in_chunks = score_selectivity(chunked, "sleeve", "area", resamples=300)
     assert [units for _, units in chunked.read] == [None, 5, 5, 2]
     pd.testing.assert_frame_equal(in_chunks, found, rtol=1e-5)
+    longer = Folder(plant(units=5, steps=6))  # all steps are read, so fewer units at a time
+    score_selectivity(longer, "sleeve", "area", resamples=2)
+    assert [units for _, units in longer.read] == [None, 2, 2, 1]
     assert len(found.attrs["lis"]["sweep"]["manifest_sha256"]) == 64
 
 

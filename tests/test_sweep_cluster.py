@@ -201,6 +201,17 @@ def test_no_more_files_are_under_way_than_workers_can_take(models, client, monke
     assert sorted(kept) == [(i, bytes([i])) for i in range(20)] and max(most) <= 4
 
 
+def test_nothing_is_left_with_the_scheduler_after_an_error(client, monkeypatch):
+    def full(index, data):
+        raise LisError("the disk is full")
+
+    monkeypatch.setattr("lis_toolkit.sweep.cluster.compute_file", lambda recipe, piece, note: bytes([piece]))
+    with pytest.raises(LisError, match="the disk is full") as held:
+        run_on_cluster(client, "x", ((i, i, {}) for i in range(20)), full, str, 0)
+    assert held is not None  # and with it what the call referred to
+    assert not [key for key in client.futures if str(key).startswith("lis-sweep")]
+
+
 def test_without_the_package_it_says_what_to_install(models, tmp_path, monkeypatch):
     load = importlib.import_module
 

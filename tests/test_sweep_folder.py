@@ -538,12 +538,21 @@ def test_a_read_only_folder(models, folder, monkeypatch, name):
 
 def test_too_small_a_disk_is_told_before_the_work(models, tmp_path, monkeypatch):
     calls = counted(monkeypatch)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 60_000))
+    monkeypatch.setattr(
+        filling, "estimate", lambda *_: (1000.0, 0.001, 10_000.0)
+    )  # 36 rows in 3 files: 66 kB
     with pytest.raises(LisError, match=r"missing rows take about \d+ MB, .* has 0 MB left. Make room"):
         sweep_units(*models, out=tmp_path / "a", **OPTIONS)
     assert calls == [] and len(Sweep.open(tmp_path / "a")) == 0
     with pytest.raises(LisError, match="has no rows yet"):
         Sweep.open(tmp_path / "a").table()
+
+
+def test_a_disk_that_is_just_large_enough(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 70_000))
+    monkeypatch.setattr(filling, "estimate", lambda *_: (1000.0, 0.001, 10_000.0))
+    assert sweep_units(*models, out=tmp_path / "a", **OPTIONS).complete
 
 
 def test_samples_are_of_the_sweep(models, folder):
