@@ -171,6 +171,18 @@ def test_what_does_not_come_back_is_not_reliable(textures):
     assert measure_motion(textures, textures).reliable.float().mean() > 0.95
 
 
+def test_what_leaves_the_picture_is_not_reliable(textures):
+    ways = iter((5.0, -5.0))  # pixels of the enlarged pictures' flow to the right, forth and back
+
+    def shifted(before, after):
+        flow = torch.zeros(len(before), 2, *before.shape[2:])
+        flow[:, 0] = next(ways) * before.shape[3] / SIZE
+        return flow
+
+    motion = measure_motion(textures, textures, torch.ones(6, SIZE, SIZE), method=shifted)
+    assert not motion.reliable[:, :, -5:].any() and motion.reliable[:, :, :-5].float().mean() > 0.9
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.45])
 def test_the_motion_of_the_whole_is_that_of_the_majority(share):
     random = np.random.default_rng(0)

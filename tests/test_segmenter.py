@@ -1,6 +1,8 @@
 """The segmenter: what it computes, what it learns, how it travels with the generator's own pass, its files."""
 
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from lis_toolkit.parts import (
     save_segmenter,
     segment,
     segment_pictures,
+    training,
 )
 from lis_toolkit.parts.scores import score_parts
 from lis_toolkit.parts.training import default_layers, train_picture_segmenter, train_segmenter
@@ -123,6 +126,13 @@ def test_maps_are_shrunk_and_logits_enlarged_where_pictures_are_large():
     assert torch.allclose(
         logits, F.interpolate(small, (256, 256), mode="bilinear", align_corners=False), atol=1e-4
     )
+    four = Segmenter(LEGEND, ("a", "b"), (3, 2), 512, widths=(4,), dilations=(1,)).requires_grad_(False)
+    four.load_state_dict(segmenter.state_dict())
+    large = [torch.randn(1, 3, 512, 512), maps[1]]  # every pixel counts, not those between which others lie
+    small = half([F.avg_pool2d(large[0], 4), maps[1]])
+    assert torch.allclose(
+        four(large), F.interpolate(small, (512, 512), mode="bilinear", align_corners=False), atol=1e-4
+    )
     assert segmenter.flops == half.flops == 2 * 128 * 128 * (5 * 4 + 4 * 3 * 9)
 
 
@@ -157,6 +167,49 @@ def test_bfloat16_labels_are_nearly_those_of_float32(generator, trained):
     coarse = segment(generator, trained, w, precision="bfloat16")
     assert (exact == coarse).any() and (exact != coarse).float().mean() < 0.1
     assert render_part_logits(generator, trained, w, "bfloat16")[1].dtype == torch.float32
+
+
+def test_precision_is_that_of_the_segmenter_too(generator, trained):
+    w = torch.randn(4, 12, generator=torch.Generator().manual_seed(3))
+    _, maps = generator.render_features(w, trained.layers, precision="bfloat16")
+    logits = render_part_logits(generator, trained, w, "bfloat16")[1]
+    assert torch.equal(logits, trained(maps, torch.bfloat16)) and not torch.equal(logits, trained(maps))
+
+
+def test_models_on_two_devices_are_named(generator, trained):
+    away = copy.deepcopy(trained).to("meta")
+    with pytest.raises(LisError, match=r"is on meta, generator .* on cpu; move one"):
+        segment(generator, away, torch.randn(1, 12))
+
+
+def test_channels_in_which_nothing_happens_are_not_blown_up(generator):
+    segmenter = random_segmenter(generator, ())
+    segmenter.normalize([torch.full((3, 1, 16, 16), 0.3)])
+    assert segmenter.get_buffer("std0")[0] >= 1e-6
+    assert bool(segmenter([torch.rand(1, 1, 16, 16)]).isfinite().all())
+    several = Segmenter(LEGEND, ("a",), (3,), 16, widths=(4,), dilations=(1,))
+    maps = torch.randn(5, 3, 16, 16) * torch.tensor([1.0, 1.0, 1e-9])[:, None, None]
+    several.normalize([maps])
+    std = several.get_buffer("std0")
+    assert std[2] == pytest.approx(float(std[0] + std[1]) / 60, rel=0.01)
+
+
+def test_new_pictures_are_labelled_with_parts_of_their_class_only(generator):
+    masks = labelled(generator, 4)
+    truth = torch.zeros_like(masks.labels)
+    truth[0] = 1  # of its class only the part 1, and nowhere background
+    pictures = [replace(p, label=i % 2) for i, p in enumerate(masks.pictures)]
+    truth[1], truth[2] = 2, 1
+    segmenter = random_segmenter(generator)
+    with torch.no_grad():
+        segmenter.convolutions[-1].weight.zero_()
+        segmenter.convolutions[-1].bias.copy_(torch.tensor([-5.0, -10.0, 10.0]))  # 2 above background above 1
+    new = training._Unlabelled(generator, segmenter, PartMasks(LEGEND, truth, pictures, generator.hash))
+    assert new.allowed.tolist() == [[True, True, False], [True, False, True], [True, True, True]]
+    _, target = new.draw(40, torch.Generator().manual_seed(0))
+    classes = torch.randint(0, 3, (40,), generator=torch.Generator().manual_seed(0))
+    assert set(classes.tolist()) == {0, 1, 2}
+    assert bool((target == torch.tensor([0, 2, 2])[classes][:, None, None]).all())
 
 
 def test_derivatives_of_the_logits(generator):
