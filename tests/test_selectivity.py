@@ -368,8 +368,19 @@ def test_rows_that_are_not_there_yet(table):
     partial = table.drop(table[(table["unit"] == 105) & (table["sample"] < 5) & (table["step"] == 2)].index)
     changes = unit_changes(partial, "torso", "area")
     assert np.isnan(changes.values[5, :5]).all() and np.isfinite(np.delete(changes.values, 5, 0)).all()
+    whole = partial.astype({"torso.components": "int64"})  # of whole numbers none is "not there"
+    assert np.isnan(unit_changes(whole, "torso", "components").values[5, :5]).all()
     sleeves = unit_changes(partial, "sleeve", "area")
     assert np.isnan(sleeves.values[5, :5]).all() and not sleeves.vanished[5, :5].any()
+
+
+def test_angles_turn_by_the_shortest_way(table):
+    turned = table[table["unit"] < 102].copy()
+    # From 80 degrees on to 100, which is called -80: a turn of 20, not of -160.
+    turned["torso.angle"] = np.deg2rad(np.where(turned["step"] == 0, 80.0, -80.0))
+    assert unit_changes(turned, "torso", "angle").values == pytest.approx(np.deg2rad(20.0))
+    back = turned.assign(**{"torso.angle": -turned["torso.angle"]})
+    assert unit_changes(back, "torso", "angle").values == pytest.approx(np.deg2rad(-20.0))
 
 
 def test_codes_without_a_sign(table):
