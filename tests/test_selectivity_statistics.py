@@ -25,6 +25,8 @@ def test_weights_are_draws_with_replacement_of_each_class():
     assert {name: w.shape for name, w in weights.items()} == {"a": (500, 4), "b": (500, 7)}
     assert (weights["a"].sum(1) == 4).all() and (weights["b"].sum(1) == 7).all()
     assert weights["b"].mean(0) == pytest.approx(np.ones(7), abs=0.15)
+    equal = bootstrap_weights(["a", "b"] * 6, 50, seed=3)
+    assert (equal["a"] != equal["b"]).any()  # each class has draws of its own
     # A class's draws do not depend on the other classes, nor on their order.
     again = bootstrap_weights(["b"] * 7, 500, seed=3)
     assert (again["b"] == weights["b"]).all()
