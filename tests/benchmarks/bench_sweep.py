@@ -3,14 +3,19 @@
     python tests/benchmarks/bench_sweep.py --out tests/benchmarks/results/bench_sweep.json
 
 The reference is `plain_sweep.py`: one unit and one sample at a time, three steps rendered in float32, segmented,
-measured region by region with scikit-image. It is timed twice: with pictures from our own generator, and with the
-literal formulas of `tests/literal.py` (zeros inserted and filtered, a weight for every sample). Contestants take turns;
-rates are medians over rounds, after one to warm up. Peak memory is that of a process of its own, for two lengths.
+measured region by region with scikit-image. It is timed in three ways: "plain" calls our own generator and segmenter;
+"plain_literal_generator" renders by the formulas of `tests/literal.py` (zeros inserted and filtered, a weight for every
+sample); "plain_papers_segmenter" does that and runs the segmentation network at the paper's size, too (maps of
+every second layer brought to 128 px, 128-64-64-32 channels; untrained, so its answer is not used). Contestants take
+turns; rates are medians over rounds, after one to warm up. "sweep_bfloat16_two_workers" runs on two Dask processes of
+one thread each, which are started beforehand. Peak memory is that of a process of its own, for two lengths.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import shutil
 import statistics
 import subprocess
@@ -20,28 +25,34 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import distributed
 import machine
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from plain_sweep import plain_sweep
+from plain_sweep import PapersSegmenter, plain_sweep
 
 import lis_toolkit as lis
 from literal import literal_features
 
 STEPS = 3
 MEMORY = """
-import resource, sys
+import sys
 sys.path[:0] = {path!r}
 from bench_sweep import models
 import lis_toolkit as lis
 import torch
 torch.set_num_threads({threads})
 generator, classifier, link, segmenter = models()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+open("/proc/self/clear_refs", "w").write("5")  # the peak begins again
+
+def peak():
+    return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+before = peak()
 sweep = lis.sweep_units(generator, classifier, link, segmenter, out={out!r}, units=range({units}), samples=10, steps=3,
                         progress=False)
-print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(sweep.table(["unit"])))
+print(before, peak(), len(sweep))
 """
 
 
@@ -87,10 +98,19 @@ def main() -> None:
     def literal(w: torch.Tensor):
         return literal_features(generator, w, segmenter.layers)
 
+    papers = PapersSegmenter(generator, len(segmenter.legend.names))
+
+    def with_papers_segmenter(w: torch.Tensor):
+        x, maps = literal_features(generator, w, [*papers.layers, *segmenter.layers])
+        papers(maps[: len(papers.layers)])
+        return x, maps[len(papers.layers) :]
+
     def plain(render=None) -> list[dict[str, float]]:
         return list(plain_sweep(generator, classifier, link, segmenter, few, units, STEPS, render))
 
-    with tempfile.TemporaryDirectory() as name:
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers; this process has its threads already
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with tempfile.TemporaryDirectory() as name, cluster, distributed.Client(cluster) as client:
         folder = Path(name)
 
         def ours(precision: str, **settings) -> lis.Sweep:
@@ -110,9 +130,12 @@ def main() -> None:
         contestants: dict[str, tuple[int, Callable[[], object]]] = {
             "plain": (plain_rows, plain),
             "plain_literal_generator": (plain_rows, lambda: plain(literal)),
+            "plain_papers_segmenter": (plain_rows, lambda: plain(with_papers_segmenter)),
             "sweep_float32": (rows, lambda: ours("float32")),
             "sweep_bfloat16": (rows, lambda: ours("bfloat16")),
+            "sweep_bfloat16_two_workers": (rows, lambda: ours("bfloat16", executor=client)),
         }
+        ours_names = [key for key in contestants if key.startswith("sweep")]
         times: dict[str, list[float]] = {key: [] for key in contestants}
         for _, call in contestants.values():
             call()
@@ -136,8 +159,8 @@ def main() -> None:
             "rows_a_second": rate,
             "times_faster": {
                 f"{key} / {reference}": rate[key] / rate[reference]
-                for key in ("sweep_float32", "sweep_bfloat16")
-                for reference in ("plain", "plain_literal_generator")
+                for key in ours_names
+                for reference in ("plain", "plain_literal_generator", "plain_papers_segmenter")
             },
             "seconds_of_all_rounds": times,
             "largest_difference_from_plain": agreement,
@@ -153,17 +176,22 @@ def main() -> None:
 
 
 def compare(plain: list[dict[str, float]], table) -> dict[str, float]:
-    """Largest difference of every measure between the plain rows and the sweep's, over all parts."""
-    worst: dict[str, float] = {}
+    """Largest difference of every measure between the plain rows and the sweep's, over all parts.
+
+    Of the units that moved most, the share of rows whose first one is another.
+    """
+    worst: dict[str, float] = {"other_first_moved_unit": 0.0}
     assert len(plain) == len(table)
     for row, ours in zip(plain, table.to_dict("records"), strict=True):
         assert (row["unit"], row["sample"], row["step"]) == (ours["unit"], ours["sample"], ours["step"])
         for name, value in row.items():
             if name == "moved_units":
-                assert set(value[:3]) == set(ours[name][:3])
+                worst["other_first_moved_unit"] += float(value[0] != ours[name][0]) / len(plain)
             elif name != "moved_changes":
-                kind = name.split(".")[-1] if not name.startswith("logit") else "logit"
-                worst[kind] = max(worst.get(kind, 0.0), abs(value - ours[name]))
+                kind = "logit" if name.startswith("logit") else name.split(".")[-1]
+                off = float(abs(value - ours[name]))
+                off = min(off, math.pi - off) if kind == "angle" else off
+                worst[kind] = max(worst.get(kind, 0.0), off)
     return worst
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import laplace
 from skimage.filters.rank import entropy
 from skimage.measure import label, perimeter, regionprops
@@ -16,20 +17,23 @@ from skimage.metrics import structural_similarity
 from skimage.morphology import disk
 from torch import Tensor
 
-RADIUS = 2  # of the disk for local entropy, pixels: what `measure_parts` takes for small pictures
+RADIUS, LEVELS = (
+    2,
+    32,
+)  # disk (pixels) and grey levels of local entropy: what `measure_parts` takes for small pictures
 
 
 def measure_picture(x: np.ndarray, labels: np.ndarray, parts: tuple[str, ...]) -> dict[str, float]:
     """Measure a grey picture [H, W] in the unit range part by part."""
     row: dict[str, float] = {}
-    texture = entropy((x * 255).round().astype(np.uint8), disk(RADIUS))
+    texture = entropy((x * (LEVELS - 1)).round().astype(np.uint8), disk(RADIUS))
     for index, part in enumerate(parts, start=1):
         mask = labels == index
         if not mask.any():
             row[f"{part}.code"] = 1
             continue
         region = regionprops(mask.astype(np.uint8))[0]
-        row[f"{part}.code"] = 0
+        row[f"{part}.code"] = 0 if mask.sum() >= 5 else 2  # too small for an ellipse
         row[f"{part}.area"] = region.area / mask.size
         row[f"{part}.luminance"] = x[mask].mean()
         row[f"{part}.entropy"] = texture[mask].mean()
@@ -48,6 +52,28 @@ def measure_picture(x: np.ndarray, labels: np.ndarray, parts: tuple[str, ...]) -
     row["picture.luminance"] = x.mean()
     row["picture.sharpness"] = laplace(x, mode="constant")[1:-1, 1:-1].var()
     return row
+
+
+class PapersSegmenter(torch.nn.Module):
+    """The segmentation network at the paper's size: every second layer at 128 px, dilations 1 2 1 2 1."""
+
+    def __init__(self, generator, outputs: int):
+        super().__init__()
+        specs = generator.architecture.layers[:-1]
+        self.layers = [spec.name for spec in specs[1::2]]
+        channels = [sum(spec.out_channels for spec in specs[1::2]), 128, 64, 64, 32, outputs]
+        self.convolutions = torch.nn.ModuleList(
+            torch.nn.Conv2d(a, b, 3, padding=d, dilation=d)
+            for a, b, d in zip(channels[:-1], channels[1:], (1, 2, 1, 2, 1), strict=True)
+        )
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        h = torch.cat(
+            [F.interpolate(m, (128, 128), mode="bilinear", align_corners=False) for m in maps], dim=1
+        )
+        for i, convolution in enumerate(self.convolutions):
+            h = convolution(F.leaky_relu(h, 0.2) if i else h)
+        return h.argmax(dim=1)
 
 
 @torch.no_grad()
@@ -95,5 +121,10 @@ def plain_sweep(
                 moved = ((encoded[step] - start_r) / link.unit_std).abs().argsort(descending=True)[:8]
                 row["moved_units"] = moved.tolist()
                 row["moved_changes"] = (encoded[step] - start_r)[moved].tolist()
-                row.update({f"logit.{k}": float(value) for k, value in enumerate(logits[step])})
+                row.update(
+                    {
+                        f"logit.{name}": float(v)
+                        for name, v in zip(classifier.classes, logits[step], strict=True)
+                    }
+                )
                 yield row
