@@ -164,7 +164,7 @@ def test_without_models_the_kept_pictures_are_shown(sweep, scores, given):
 
 def test_the_whole_picture_has_sheets_too(sweep, scores, given):
     written = texts(ranking_sheet(sweep, scores, "picture", "foreground", top=2, **given))
-    assert written[0] == "picture: foreground, all classes"
+    assert written[0] == "picture: foreground, classes pooled"
     assert any("→" in text and text.endswith("%)") for text in written)
 
 

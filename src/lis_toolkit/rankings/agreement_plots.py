@@ -129,7 +129,7 @@ def photograph_check_plot(check: PhotographCheck) -> Figure:
     axes.axvline(0.5, color=FAINT, linewidth=0.8)
     axes.set_yticks(places, [f"unit {unit}" for unit in rows["unit"]], fontsize=7)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    where = "all classes" if check.class_name == POOLED else cut(check.class_name)
+    where = "classes pooled" if check.class_name == POOLED else cut(check.class_name)
     title = f"{cut(check.part)}: {check.measure}, {where}: {check.agreement:.0%} of {check.units} units agree"
     axes.set_title(title, fontsize=9, loc="left", parse_math=False)
     axes.set_xlabel(

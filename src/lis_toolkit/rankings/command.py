@@ -171,7 +171,7 @@ def ranking_text(ranked: pd.DataFrame, top: int = 20) -> str:
     """
     first = ranked.iloc[0]
     part, measure, class_name = str(first["part"]), str(first["measure"]), str(first["class"])
-    of = "all classes" if class_name == POOLED else cut(class_name, 40)
+    of = "classes pooled" if class_name == POOLED else cut(class_name, 40)
     if class_name == POOLED and (pooled := ranked.attrs.get("lis", {}).get("pooled", {}).get(part)):
         of = cut(", ".join(pooled), 60) if len(pooled) < 4 else f"{len(pooled)} classes"
     share = f"{100 * ranked.attrs.get('lis', {}).get('confidence', 0.95):.3g} % interval"

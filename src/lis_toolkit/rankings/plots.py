@@ -101,7 +101,7 @@ def selectivity_map(
     axes.tick_params(length=2)
     axes.set_ylabel(f"unit ({count} of {found.of})" if count < found.of else "unit", fontsize=8)
     axes.set_title(ranking_title(measure, class_name), fontsize=9, loc="left", parse_math=False)
-    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, aspect=18)
+    bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, aspect=18, extend="both")
     empty = "; grey: no value" if np.isnan(found.values).any() else ""
     bar.set_label(
         f"effect: mean / sd over samples\n(dot: q < {significance:g}, pale: not{empty})", fontsize=7

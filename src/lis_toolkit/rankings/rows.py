@@ -268,7 +268,7 @@ def _order(values: np.ndarray, order: str) -> np.ndarray:
 
 
 def largest(values: Any, sure: Any = None) -> float:
-    """Return a limit for colours: the largest finite |value| but for the outermost hundredth; 1 when all are 0.
+    """Return a limit for colours: the largest finite |value| but for the outermost tenth; 1 when all are 0.
 
     Where some are sure, of these only: a few samples can give huge values that mean nothing.
     """
@@ -278,7 +278,7 @@ def largest(values: Any, sure: Any = None) -> float:
     if sure is not None and (np.isfinite(finite) & sure).any():
         finite = finite[sure]
     finite = finite[np.isfinite(finite)]
-    return float(np.quantile(finite, 0.99)) or 1.0 if len(finite) else 1.0
+    return float(np.quantile(finite, 0.9)) or 1.0 if len(finite) else 1.0
 
 
 def profile_rows(
@@ -381,7 +381,7 @@ def volcano_rows(ranking: pd.DataFrame, part: str, measure: str, class_name: str
 def ranking_title(measure: str, class_name: str, part: str | None = None) -> str:
     """Return what a figure is about: part, measure, class."""
     of = "parts" if part is None else cut(part)
-    return f"{of}: {measure}, " + ("all classes" if class_name == POOLED else cut(class_name))
+    return f"{of}: {measure}, " + ("classes pooled" if class_name == POOLED else cut(class_name))
 
 
 def share_text(value: float) -> str:
