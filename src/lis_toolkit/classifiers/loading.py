@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .. import zoo
+from ..devices import place
 from ..errors import LisError
 from .classifier import Classifier
 from .preprocessing import Preprocess
@@ -100,8 +101,4 @@ def load_classifier(
                 "torchvision's and timm's models, as in load_classifier('resnet50', weights=PATH)."
             )
         classifier = read_classifier(path)
-    try:
-        classifier = classifier.to(device or "cpu")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise LisError(f"no device {str(device)!r} here: {error}") from error
-    return classifier.eval().requires_grad_(False)
+    return place(classifier, device).eval().requires_grad_(False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import zoo
+from ..devices import place
 from ..errors import CheckpointError, LisError
 from ..files import load_tensors, provenance, save_tensors, sha256_tensors
 from ..images import check_images
@@ -251,11 +252,7 @@ def load_segmenter(
         raise CheckpointError(
             f"{path} has other weights than its sha256 says: it was altered. Get the file again."
         )
-    try:
-        segmenter = segmenter.to(device or "cpu")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise LisError(f"no device {str(device)!r} here: {error}") from error
-    return segmenter.eval().requires_grad_(False)
+    return place(segmenter, device).eval().requires_grad_(False)
 
 
 def _check_weights(tensors: Mapping[str, Tensor]) -> None:

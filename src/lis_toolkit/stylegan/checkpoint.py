@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lis_toolkit import zoo
+from lis_toolkit.devices import place
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.files import load_tensors, provenance, save_tensors
 from lis_toolkit.stylegan.file_kinds import file_kind
@@ -101,10 +102,7 @@ def load_generator(
         raise CheckpointError(f"{path} has {len(stored)} class names for {described.c_dim} classes")
     generator = _assemble(described, state, names or stored or None, str(name_or_path))
     generator.precision = precision
-    try:
-        return generator.to(device or "cpu")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise LisError(f"no device {str(device)!r} here: {error}") from error
+    return place(generator, device)
 
 
 def _assemble(

@@ -60,13 +60,15 @@ class SweepPlan:
     missing: int
 
     def __str__(self) -> str:
+        steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        files = f"{self.files:,} file{'' if self.files == 1 else 's'}"
         text = (
-            f"{len(self.units):,} units x {self.samples:,} samples x {self.steps} steps = {self.rows:,} rows in "
-            f"{self.files:,} {'file' if self.files == 1 else 'files'}, about {_size(self.bytes)}"
+            f"{len(self.units):,} units x {self.samples:,} samples x {steps} = {self.rows:,} rows in {files}, about "
+            f"{_size(self.bytes)}"
         )
         if self.missing < self.rows:
             text += f"; {self.rows - self.missing:,} rows are there"
-        text += f"; about {_duration(self.seconds)} in one process"
+        text += f"; about {_duration(self.seconds)} in one process if nothing else runs"
         if self.skipped:
             text += f". Left out, constant over the link's pairs: units {shown(self.skipped)}"
         return text

@@ -80,7 +80,7 @@ def segmenter_card(
         f"Intersection over union, pooled over the pixels of {len(held)} held-out pictures, three a class, and",
         f"of 30 real photographs; none of them is among the {len(train)} pictures that were trained on.",
         "Second labeller: how well another labeller, with the same rules and without having seen the first one's",
-        "masks, agrees with the first on the held-out pictures. No segmenter can be expected to do better.",
+        "masks, agrees with the first on the held-out pictures. Much more can hardly be asked of a segmenter.",
         "",
         "| part | " + " | ".join(titles[k] for k in scores) + " | held-out pixels |",
         "|---|" + "---|" * (len(scores) + 1),
