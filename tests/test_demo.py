@@ -81,7 +81,7 @@ def test_the_reports_numbers_are_those_of_metrics_json(result, written):
 def test_the_ranking_is_that_of_the_sweep_that_was_kept(result, written):
     ranking = written["ranking"]
     sweep = Sweep.open(result.out / "sweep")
-    assert (len(sweep), ranking["rows"]) == (4 * 50 * 2,) * 2
+    assert (len(sweep), ranking["rows"]) == (4 * 60 * 2,) * 2
     scores = load_scores(result.out / "scores.parquet")
     for described in ranking["parts"]:
         ranked = rank_units(scores, described["part"], described["measure"])

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bundled_segmenter", "rank_parts"]
 
-SAMPLES, STEPS = 5, 2  # of each class; values of each unit: its lowest and its highest
+# Samples of each class, six being the fewest in which a sign test can be significant after correction, and values of
+# each unit: its lowest and its highest.
+SAMPLES, STEPS = 6, 2
 MEASURES = ("area", "luminance")
 SHOWN, TOP, SIGNIFICANT = 3, 5, 0.05  # parts with a sheet, units listed of each part, share of false findings
 CHECKED = 20  # units of a ranking whose direction is compared with photographs
