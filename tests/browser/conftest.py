@@ -1,5 +1,6 @@
 """JupyterLab and Chromium for the browser tests; what went wrong is kept as screenshot and console log."""
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -47,6 +48,22 @@ def open_page(browser):
     open_page.pages = lambda: context.pages
     yield open_page
     context.close()
+
+
+@pytest.fixture(scope="module")
+def scratch(open_page, server):
+    """A new notebook with these code cells, opened and run: `scratch(["x = 1", "x"]) -> lab.Notebook`."""
+    count = itertools.count()
+
+    def scratch(cells, name=None):
+        name = name or f"scratch-{next(count)}.ipynb"
+        server.write(cells, name)
+        notebook = lab.Notebook(open_page(), server, name)
+        notebook.run_all()
+        notebook.check_cells()
+        return notebook
+
+    return scratch
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,13 +5,16 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlparse
 
+import nbformat
 import torch
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -48,9 +51,26 @@ def widget_notebooks():
     return [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb")) if "lis_widgets" in path.read_text()]
 
 
+class Server(NamedTuple):
+    """A running JupyterLab: its address, its token, and the folder of its notebooks."""
+
+    url: str
+    token: str
+    root: Path
+
+    def address(self, name):
+        return f"{self.url}lab/tree/{name}?token={self.token}&reset"
+
+    def write(self, cells, name):
+        """Write a notebook with these code cells where the server finds it."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, self.root / name)
+
+
 @contextmanager
 def server(folder):
-    """Run JupyterLab on copies of the notebooks in a temporary folder; gives its address and token."""
+    """Run JupyterLab on copies of the notebooks in a temporary folder."""
     folder, token = Path(folder), secrets.token_hex(16)
     environment = dict(os.environ)
     for name in FOLDERS:
@@ -78,7 +98,7 @@ def server(folder):
             cwd=folder,
         )
         try:
-            yield _address(process, folder), token
+            yield Server(_address(process, folder), token, root)
         finally:
             process.terminate()  # the server ends its kernels
             try:
@@ -130,21 +150,25 @@ class Watch:
         assert not self.strangers, "\n".join(self.strangers)
 
 
+IDLE = """name => {
+    const widget = window.jupyterapp?.shell?.currentWidget;
+    return (!name || widget?.context?.path === name) && widget?.context?.isReady
+        && widget.sessionContext?.session?.kernel?.status === "idle";
+}"""
+
+
 class Notebook:
     """One notebook in a page of JupyterLab."""
 
-    def __init__(self, page, url, token, name):
+    def __init__(self, page, server, name):
         self.page, self.name = page, name
-        page.goto(f"{url}lab/tree/{name}?token={token}&reset")
-        page.wait_for_function(
-            """name => {
-                const widget = window.jupyterapp?.shell?.currentWidget;
-                return widget?.context?.path === name && widget.context.isReady
-                    && widget.sessionContext?.session?.kernel?.status === "idle";
-            }""",
-            arg=name,
-            timeout=90_000,
-        )
+        page.goto(server.address(name))
+        page.wait_for_function(IDLE, arg=name, timeout=90_000)
+
+    @property
+    def watch(self):
+        """What the page did that it must not do: `notebook.watch.check()`."""
+        return self.page.watch
 
     def run_all(self, timeout=180):
         """Run every cell and wait until the kernel has nothing left to do."""
@@ -163,6 +187,13 @@ class Notebook:
     def code_cells(self):
         cells = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells")
         return [cell for cell in cells if cell["cell_type"] == "code"]
+
+    def check_cells(self):
+        """Every code cell has run, none with an error."""
+        for cell in self.code_cells():
+            errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+            assert not errors, "\n".join([cell["source"], "", *errors[0]["traceback"]])
+            assert cell["execution_count"] or not cell["source"].strip(), f"was not run:\n{cell['source']}"
 
     def execute(self, code):
         """Run code in the kernel without a cell; returns what it printed."""
@@ -183,14 +214,60 @@ class Notebook:
         assert status == "ok", text
         return text.strip()
 
+    def wait_idle(self, timeout=90):
+        """Wait until the kernel has nothing to do."""
+        self.page.wait_for_function(IDLE, arg=None, timeout=timeout * 1000)
+
+    def restart_kernel(self, wait=True):
+        """Restart the kernel as the menu does, without its dialog; its variables and widgets' partners are gone."""
+        self.page.evaluate(
+            """wait => {
+                const done = window.jupyterapp.shell.currentWidget.sessionContext.restartKernel();
+                return wait ? done : null;
+            }""",
+            wait,
+        )
+        if wait:
+            self.wait_idle()
+
+    def kernel_process(self):
+        return int(self.execute("import os; print(os.getpid())"))
+
+    def kill_kernel(self, process=None):
+        """Kill the kernel's process as the system does when memory runs out; JupyterLab then starts another one."""
+        os.kill(process or self.kernel_process(), signal.SIGKILL)
+
     def theme(self, name):
-        """Change JupyterLab's theme, and wait until its colours are there."""
+        """Change JupyterLab's theme ("JupyterLab Light", "JupyterLab Dark"), and wait for its colours."""
         self.page.evaluate(
             "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
         )
         light = str("Dark" not in name).lower()
         self.page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=light)
         self.page.wait_for_timeout(500)
+
+    @contextmanager
+    def width(self, width, height=1000):
+        """Make the window this wide (CSS pixels) for a while."""
+        before = self.page.viewport_size
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_timeout(500)
+        try:
+            yield
+        finally:
+            self.page.set_viewport_size(before)
+            self.page.wait_for_timeout(300)
+
+    def screenshot(self, locator, path):
+        """Write a PNG of one element, all of it: the window is made high enough for a while."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        size = self.page.viewport_size
+        high = locator.bounding_box()["height"]
+        with self.width(size["width"], max(size["height"], int(high) + 250)):
+            locator.scroll_into_view_if_needed()
+            self.page.mouse.move(0, 0)  # nothing is lit up because the mouse rests on it
+            self.page.wait_for_timeout(300)
+            locator.screenshot(path=path)
 
 
 class Explorer:
@@ -225,6 +302,96 @@ class Explorer:
 
     def message(self):
         return self.root.locator(".lis-message").inner_text()
+
+
+# Texts that are seen, each with its colour and what is behind it, both as they come out after transparency.
+TEXTS = """root => {
+    const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = colour => {
+        probe.clearRect(0, 0, 1, 1);
+        probe.fillStyle = "#000";
+        probe.fillStyle = colour;
+        probe.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = probe.getImageData(0, 0, 1, 1).data;
+        return [r, g, b, a / 255];
+    };
+    const over = (top, below) => below.map((v, i) => top[i] * top[3] + v * (1 - top[3]));
+    const chain = element => {
+        const found = [];
+        for (let e = element; e; e = e.parentElement) found.unshift(e);
+        return found;
+    };
+    const behind = element => {
+        let colour = [255, 255, 255];
+        for (const e of chain(element)) {
+            if (e instanceof SVGElement) continue;
+            const [r, g, b, a] = rgba(getComputedStyle(e).backgroundColor);
+            colour = over([r, g, b, a * Number(getComputedStyle(e).opacity)], colour);
+        }
+        return colour;
+    };
+    const FIELDS = "input[type=text], input[type=number], input[type=search], textarea";
+    const own = e => {
+        if (e.matches("select")) return e.selectedOptions[0]?.textContent ?? "";
+        if (e.matches(FIELDS)) return e.value || e.placeholder;
+        if (e.matches("option, script, style")) return "";
+        return [...e.childNodes].filter(n => n.nodeType === Node.TEXT_NODE).map(n => n.data).join(" ");
+    };
+    const found = [];
+    for (const e of [root, ...root.querySelectorAll("*")]) {
+        const text = own(e).trim(), box = e.getBoundingClientRect();
+        if (!text || box.width < 2 || box.height < 2) continue;
+        if (!e.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+        if (e.closest(":disabled, [aria-disabled=true]")) continue;  // what can't be used is exempt in WCAG
+        const hint = e.matches(FIELDS) && !e.value;
+        const style = getComputedStyle(e, hint ? "::placeholder" : null);
+        const [r, g, b, a] = rgba(e instanceof SVGElement ? getComputedStyle(e).fill : style.color);
+        const faint = hint ? Number(style.opacity) : 1;
+        const opacity = chain(e).reduce((all, x) => all * Number(getComputedStyle(x).opacity), faint);
+        const back = behind(e);
+        const name = e.tagName.toLowerCase() + [...e.classList].map(c => "." + c).join("");
+        found.push([text.slice(0, 60), name, `rgb(${over([r, g, b, a * opacity], back)})`, `rgb(${back})`]);
+    }
+    return found;
+}"""
+
+
+def contrast_of(locator):
+    """Contrast of every text that is seen in an element, worst first: (ratio, text, element, colour, background).
+
+    Assert with `lab.check_contrast(locator)`. A text whose background is a picture or a gradient is compared with the
+    plain colour below that.
+    """
+    found = locator.first.evaluate(TEXTS)
+    return sorted(
+        (contrast(colour, back), text, element, colour, back) for text, element, colour, back in found
+    )
+
+
+def check_contrast(locator, least=4.5, texts=1):
+    """At least so many texts are seen in an element, and each can be read (WCAG AA: 4.5 to 1)."""
+    found = contrast_of(locator)
+    assert len(found) >= texts, found
+    poor = [row for row in found if row[0] < least]
+    assert not poor, "\n".join(map(str, poor))
+
+
+def sticking_out(locator):
+    """Visible parts of an element that end to the right of it, or are wider than their scrolled-over box allows."""
+    return locator.first.evaluate(
+        """root => {
+            const own = root.getBoundingClientRect();
+            const found = [];
+            for (const e of root.querySelectorAll("*")) {
+                if (!e.checkVisibility() || (e.ownerSVGElement && e.tagName !== "text")) continue;
+                const box = e.getBoundingClientRect();
+                const beyond = Math.round(box.right - own.right);
+                if (box.width > 2 && beyond > 1) found.push([e.tagName + "." + e.className, beyond]);
+            }
+            if (root.scrollWidth > root.clientWidth + 1) found.push(["scrolls sideways", root.scrollWidth]);
+            return found;
+        }"""
+    )
 
 
 def contrast(first, second):

@@ -23,7 +23,7 @@ def opened(open_page, server):
     def opened(name):
         if name not in found:
             page = open_page()
-            notebook = lab.Notebook(page, *server, name)
+            notebook = lab.Notebook(page, server, name)
             notebook.run_all()
             found[name] = notebook
         found[name].page.bring_to_front()
