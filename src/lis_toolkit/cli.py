@@ -15,6 +15,7 @@ from .errors import LisError
 from .rankings.command import add_arguments as add_rank_arguments
 from .sweep.command import add_arguments as add_sweep_arguments
 from .sweep.command import run_sweep_command
+from .tutorials import add_arguments as add_lab_arguments
 
 __all__ = ["main"]
 
@@ -22,6 +23,7 @@ __all__ = ["main"]
 KEPT = {
     "download": "what has arrived is kept where the server allows to go on with it; give the command again.",
     "sweep": "what was finished is kept; give the command again to go on with it.",
+    "lab": "the notebooks that were copied are whole.",
 }
 METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
 
@@ -170,6 +172,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     rank = commands.add_parser("rank", help="which units of a sweep change a part most")
     add_rank_arguments(rank)
+
+    lab = commands.add_parser("lab", help="copy the tutorials to a folder and open them in JupyterLab")
+    add_lab_arguments(lab)
     return parser
 
 
