@@ -23,6 +23,7 @@ from .network import Segmenter
 
 __all__ = [
     "Segmenter",
+    "check_segmenter",
     "load_segmenter",
     "render_part_logits",
     "render_parts",
@@ -70,7 +71,7 @@ def render_parts(
     --------
     >>> x, labels = render_parts(generator, load_segmenter("fashion"), w)
     """
-    _check(generator, segmenter)
+    check_segmenter(generator, segmenter)
     ws = generator.broadcast(w)
     size = _batch_size(generator, batch_size, precision)
     pictures, labels = [], []
@@ -105,7 +106,7 @@ def render_part_logits(
     >>> x, logits = render_part_logits(generator, segmenter, w)
     >>> sleeve = logits.softmax(dim=1)[:, segmenter.legend.label("sleeve")].mean(dim=(1, 2))  # share of the picture
     """
-    _check(generator, segmenter)
+    check_segmenter(generator, segmenter)
     return _render(generator, segmenter, w, precision)
 
 
@@ -287,7 +288,13 @@ def _batch_size(generator: Generator, batch_size: int | None, precision: str | N
     return max(1, min(PICTURES, ACTIVATION_BYTES // (generator.synthesis.activations * item)))
 
 
-def _check(generator: Generator, segmenter: Segmenter) -> None:
+def check_segmenter(generator: Generator, segmenter: Segmenter) -> None:
+    """Raise a LisError unless a segmenter labels the pictures of this generator, on the same device.
+
+    Examples
+    --------
+    >>> check_segmenter(generator, load_segmenter("fashion"))
+    """
     if generator.device != segmenter.device:
         raise LisError(
             f"segmenter {segmenter.name!r} is on {segmenter.device}, generator {generator.name!r} on "
