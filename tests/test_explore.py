@@ -29,7 +29,7 @@ def session(models):
 def test_a_state_is_what_the_chain_of_calls_gives(models, session):
     generator, classifier, link, _ = models
     unit = session.units[0]
-    state = session.tune(session.start("ring", seed=5), unit, 1.5)
+    state = session.tune(session.start("ring", seed=5), {unit: 1.5})
     with torch.no_grad():
         w = generator.map(generator.sample_z(1, 5), ["ring"], link.psi)
         r = classifier.features(generator.render(w))
@@ -49,13 +49,13 @@ def test_a_state_agrees_with_a_unit_walk(models, session):
     generator, classifier, link, pairs = models
     unit = session.units[1]
     walk = tune_unit(generator, classifier, link, pairs.r[3], unit, values=[0.25])
-    state = session.tune(session.start_from(pairs.r[3]), unit, 0.25)
+    state = session.tune(session.start_from(pairs.r[3]), {unit: 0.25})
     torch.testing.assert_close(state.tuned, walk.images[0, 0], atol=1e-5, rtol=0)
     torch.testing.assert_close(state.difference, walk.difference[0, 0], atol=1e-5, rtol=0)
 
 
 def test_pictures_are_bytes_of_start_tuned_and_difference(session):
-    state = session.tune(session.start("disc"), session.units[0], 2.0)
+    state = session.tune(session.start("disc"), {session.units[0]: 2.0})
     start, tuned, difference = state.rgb()
     for got, x in ((start, state.start), (tuned, state.tuned)):
         expected = convert_range(x, "unit", "byte").permute(1, 2, 0).numpy()
@@ -97,7 +97,7 @@ def test_units_are_sorted_by_spread_and_constant_ones_left_out(models, session):
 
 
 def test_moved_units_and_top_classes_against_loops(session):
-    state = session.tune(session.start("cross", 2), session.units[0], 3.0)
+    state = session.tune(session.start("cross", 2), {session.units[0]: 3.0})
     change = (state.r - state.start_r).tolist()
     expected = sorted(range(len(change)), key=lambda i: -abs(change[i]))[:4]
     expected += [] if state.unit in expected else [state.unit]
@@ -128,9 +128,9 @@ def test_bad_input_is_said_so(models, session):
     start = session.start("disc")
     for value in (float("nan"), float("inf"), "much", None):
         with pytest.raises(LisError, match="finite number"):
-            session.tune(start, session.units[0], value)
+            session.tune(start, {session.units[0]: value})
     with pytest.raises(LisError, match="no unit"):
-        session.tune(start, 10_000, 1.0)
+        session.tune(start, {10_000: 1.0})
     with pytest.raises(LisError, match="Did you mean 'ring'"):
         session.start("rign")
     for seed in (-1, 1.5, "x"):

@@ -143,7 +143,7 @@ def test_walks_and_single_steps(link, generator, encoder, pairs):
     for given in (pairs, None):
         session = UnitSession(generator, encoder, link, given)
         assert session.classes == CLASSES
-        state = session.tune(session.start("ring", seed=1), unit, float(walk.values[-1]))
+        state = session.tune(session.start("ring", seed=1), {unit: float(walk.values[-1])})
         assert state.captions()[0] == "start" and "seen as" not in " ".join(state.descriptions())
         assert state.top_classes() == [] and state.moved_units(3) and state.rgb().shape == (3, 16, 16, 3)
     ring = pairs.r[pairs.labels == 1]
@@ -253,7 +253,7 @@ def test_grey_generator_colour_classifier_other_classes(generator):
     assert walk.logits.shape == (1, 2, 4)
     session = UnitSession(generator, classifier, link)
     assert session.classes == CLASSES
-    state = session.tune(session.start("cross"), walk.unit, float(walk.values[0]))
+    state = session.tune(session.start("cross"), {walk.unit: float(walk.values[0])})
     assert {name for name, _, _ in state.top_classes()} == {"a", "b", "c", "d"}
 
 

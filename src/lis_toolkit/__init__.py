@@ -14,8 +14,15 @@ from __future__ import annotations
 from .classifiers import Classifier, load_classifier, save_classifier
 from .convert import convert_generator
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
-from .directions import companion_directions
+from .directions import (
+    Directions,
+    class_directions,
+    companion_directions,
+    principal_directions,
+    unit_combination,
+)
 from .errors import CheckpointError, LisError
+from .explore import UnitSession, UnitSetting
 from .features import Features, extract_features, stream_features
 from .files import package_version
 from .images import convert_range, from_pil, montage, save_png, to_pil
@@ -69,6 +76,7 @@ __all__ = [
     "Architecture",
     "CheckpointError",
     "Classifier",
+    "Directions",
     "FeatureStore",
     "Features",
     "Generator",
@@ -86,10 +94,13 @@ __all__ = [
     "SkippedImages",
     "Sweep",
     "SweepPlan",
+    "UnitSession",
+    "UnitSetting",
     "UnitWalk",
     "UnreadableImage",
     "check_on_photographs",
     "class_agreement",
+    "class_directions",
     "collect_pairs",
     "companion_directions",
     "convert_generator",
@@ -117,6 +128,7 @@ __all__ = [
     "nearest_distances",
     "open_images",
     "plan_sweep",
+    "principal_directions",
     "rank_units",
     "render_activations",
     "render_parts",
@@ -133,6 +145,7 @@ __all__ = [
     "to_pil",
     "train_segmenter",
     "tune_unit",
+    "unit_combination",
     "update_mean_latents",
     "validate_screening",
 ]

@@ -156,7 +156,7 @@ class UnitExplorer(ipywidgets.VBox):
         try:
             if self._start is None:
                 self._start = self.session.start(self.which.value, self.seed.value)
-            self.state = self.session.tune(self._start, self.unit.value, self.value.value)
+            self.state = self.session.tune(self._start, {self.unit.value: self.value.value})
             self.picture.show(self.state.rgb(), self.state.captions(), self.state.descriptions())
             self._redraw()
         except Exception as error:  # whatever it is, the user must see it, and the next move must work

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .errors import LisError
-from .pairs import Pairs
+from ..errors import LisError
+from ..pairs import Pairs
 
 
 def companion_directions(pairs: Pairs | Tensor, labels: Tensor | None = None) -> Tensor:

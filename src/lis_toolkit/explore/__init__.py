@@ -1,0 +1,34 @@
+"""Units under a hand: what an explorer shows, as plain data; the widgets draw it and pass on what is moved."""
+
+from __future__ import annotations
+
+from .code import as_code
+from .distribution import Distribution
+from .frames import save_gif, save_state_png, state_image, walk_frames
+from .history import History
+from .pictures import DIFFERENCE_LIMIT, difference_rgb, picture_rgb
+from .session import UnitSession
+from .setting import UnitSetting
+from .single import explore_unit
+from .state import UnitStart, UnitState
+from .unit_rows import UnitRow, unit_rows
+
+__all__ = [
+    "DIFFERENCE_LIMIT",
+    "Distribution",
+    "History",
+    "UnitRow",
+    "UnitSession",
+    "UnitSetting",
+    "UnitStart",
+    "UnitState",
+    "as_code",
+    "difference_rgb",
+    "explore_unit",
+    "picture_rgb",
+    "save_gif",
+    "save_state_png",
+    "state_image",
+    "unit_rows",
+    "walk_frames",
+]

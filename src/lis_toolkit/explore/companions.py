@@ -1,0 +1,55 @@
+"""Several units set at once, with the units that usually move with them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import LisError
+
+__all__ = ["companion_change"]
+
+# Directions that are a combination of others up to this share of their length always move together; what is left is
+# rounding of float32 and of the regression.
+SINGULAR = 1e-4
+
+
+def companion_change(companions: Tensor, r: Tensor, values: dict[int, float]) -> Tensor:
+    """Return the change of r that sets units to values and takes their companions along.
+
+    A combination sum_j c_j D[j] of the rows of the units that are set, with c such that each of them has exactly its
+    value: a small linear system, one equation a unit. One unit alone: (v - r_i) D[i], as in `tune_unit`.
+
+    Parameters
+    ----------
+    companions : D [R, R], of `companion_directions`.
+    r : [R], what the units are now.
+    values : unit -> value.
+
+    Returns
+    -------
+    change [R], float32.
+
+    Raises
+    ------
+    LisError : units that always move together, so that they can't be set apart; they are named.
+
+    Examples
+    --------
+    >>> r = r + companion_change(companion_directions(pairs), r, {17: 1.2, 3: 0.0})
+    """
+    units = list(values)
+    rows = companions[units].double()  # [n, R]
+    system = rows[:, units].T  # [n, n], how unit i (row) changes for one unit of unit j (column)
+    wanted = torch.tensor([values[u] for u in units], dtype=torch.float64) - r[units].double()  # [n]
+    left, strength, right = torch.linalg.svd(system)
+    if float(strength[-1]) <= SINGULAR * float(strength[0]):
+        # The weakest combination of the units is what does not change whatever is tried.
+        bound = left[:, strength <= SINGULAR * strength[0]].abs().amax(dim=1)  # [n]
+        together = [unit for unit, share in zip(units, bound.tolist(), strict=True) if share > 0.1]
+        raise LisError(
+            f"units {' and '.join(map(str, together))} always move together, so with companions they can't be set to "
+            "values of their own: set one of them less, or set them alone."
+        )
+    amounts = right.T @ ((left.T @ wanted) / strength)  # [n]
+    return (amounts @ rows).float()
