@@ -66,6 +66,12 @@ def scratch(open_page, server):
     return scratch
 
 
+def playwright_error():
+    from playwright.sync_api import Error
+
+    return Error
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -74,7 +80,10 @@ def pytest_runtest_makereport(item, call):
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         stem = re.sub(r"[^\w.-]+", "_", item.name)
         for number, page in enumerate(open_page.pages()):
-            page.screenshot(path=ARTIFACTS / f"{stem}-{number}.png")
             (ARTIFACTS / f"{stem}-{number}.log").write_text("\n".join(page.watch.log))
+            try:
+                page.screenshot(path=ARTIFACTS / f"{stem}-{number}.png", timeout=10_000)
+            except playwright_error() as error:  # a page that hangs must not hide why the test failed
+                report.sections.append(("browser", f"no screenshot: {error}"))
         report.sections.append(("browser", f"screenshots and console logs are in {ARTIFACTS}"))
     return report

@@ -1,5 +1,6 @@
 """A real JupyterLab on loopback, and a notebook in it as a person at a browser sees it."""
 
+import base64
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urlparse
 
 import nbformat
+import numpy as np
 import torch
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -391,6 +393,34 @@ def sticking_out(locator):
             if (root.scrollWidth > root.clientWidth + 1) found.push(["scrolls sideways", root.scrollWidth]);
             return found;
         }"""
+    )
+
+
+def canvases(locator):
+    """Pixels of every canvas in an element as they are drawn: list of uint8 [height, width, 3]."""
+    found = locator.first.evaluate(
+        """root => [...root.querySelectorAll("canvas")].map(canvas => {
+            const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            let text = "";
+            for (let i = 0; i < data.length; i += 8192) text += String.fromCharCode(...data.subarray(i, i + 8192));
+            return [canvas.height, canvas.width, btoa(text)];
+        })"""
+    )
+    return [
+        np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)[..., :3]
+        for height, width, data in found
+    ]
+
+
+def same_picture(got, expected):
+    """Pixel for pixel, but for a last bit of float32 that now and then falls on the other side of a rounding.
+
+    The order of sums in another process depends on where its memory lies.
+    """
+    assert got.shape == expected.shape
+    apart = np.abs(got.astype(int) - expected)
+    assert apart.max() <= 1 and (apart > 0).mean() < 0.005, (
+        f"{(apart > 0).sum()} values differ, by {apart.max()}"
     )
 
 
