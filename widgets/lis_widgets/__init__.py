@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from .charts import Charts
+from .live import Live
+from .message import Message
 from .picture import Picture
+from .sliders import Sliders
+from .snapshot import Snapshot, static_html
 from .unit_explorer import UnitExplorer
 
-__all__ = ["Charts", "Picture", "UnitExplorer"]
+__all__ = ["Charts", "Live", "Message", "Picture", "Sliders", "Snapshot", "UnitExplorer", "static_html"]

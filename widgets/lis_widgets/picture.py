@@ -1,9 +1,11 @@
-"""A live picture: RGB bytes in a trait, drawn on canvases, one a panel."""
+"""A live picture: RGB or JPEG bytes in a trait, drawn on canvases, one a panel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import io
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -11,18 +13,36 @@ import traitlets
 
 from lis_toolkit.errors import LisError
 
-STATIC = Path(__file__).parent / "static"
+from .assets import STATIC as STATIC  # the tests look there
+from .assets import css, esm
+from .snapshot import TARGET, Snapshot, check_panels, static_html
+
+TRANSPORTS = ("raw", "jpeg")
+FINE = 256  # pixels: up to this width JPEG keeps every pixel's own colour (4:4:4)
 
 
-class Picture(anywidget.AnyWidget):
+class Picture(Snapshot, anywidget.AnyWidget):
     """Panels side by side, small pictures enlarged crisply, with a caption each; drawn by `static/picture.js`.
+
+    Parameters
+    ----------
+    transport : "raw" or "jpeg"
+        What goes to the browser: every pixel as it is, or JPEG for a server far away.
+    quality : int
+        Of the JPEG, 1 to 95.
+    pickable : bool
+        Panels can be chosen by click, Enter or Space: see `on_pick`.
+    target : int
+        CSS pixels that a panel's width is enlarged to, by whole device pixels; larger pictures are scaled down.
+    columns : int
+        Panels a row; 0: as many as fit.
 
     Attributes
     ----------
-    rgb : bytes
-        panels * height * width * 3, row by row.
     shape : tuple of int
         (panels, height, width).
+    panels : uint8 [P, H, W, 3] or None
+        What is shown.
     captions, descriptions : list of str
         Shown below each panel, and read aloud in place of it.
     stale : bool
@@ -30,23 +50,45 @@ class Picture(anywidget.AnyWidget):
     revision : int
         Rises with every `show`; the browser redraws when it does.
 
+    Raises
+    ------
+    LisError
+        Another transport, or a quality out of range.
+
     Examples
     --------
     >>> picture = Picture()
     >>> picture.show(state.rgb(), state.captions(), state.descriptions())
     """
 
-    _esm = STATIC / "picture.js"
-    _css = STATIC / "explorer.css"
+    _esm = esm("kit.js", "picture.js")
+    _css = css("lis.css", "picture.css")
 
     rgb = traitlets.Bytes(b"").tag(sync=True)
+    jpeg = traitlets.List(traitlets.Bytes()).tag(sync=True)
     shape = traitlets.Tuple(traitlets.Int(), traitlets.Int(), traitlets.Int(), default_value=(0, 0, 0)).tag(
         sync=True
     )
     captions = traitlets.List(traitlets.Unicode()).tag(sync=True)
     descriptions = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    pickable = traitlets.Bool(False).tag(sync=True)
+    picked = traitlets.Int(-1).tag(sync=True)
+    target = traitlets.Int(TARGET, min=1).tag(sync=True)
+    columns = traitlets.Int(0, min=0).tag(sync=True)
     stale = traitlets.Bool(False).tag(sync=True)
     revision = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, transport: str = "raw", quality: int = 90, **traits: Any) -> None:
+        if transport not in TRANSPORTS:
+            raise LisError(f"the transport is {transport!r}; one of {TRANSPORTS} was expected.")
+        if not isinstance(quality, int) or not 1 <= quality <= 95:
+            raise LisError(f"the quality is {quality!r}; a whole number from 1 to 95 was expected.")
+        self.transport, self.quality = transport, quality
+        self.panels: np.ndarray | None = None
+        self._lock = threading.RLock()
+        self._pick_callbacks: list[Callable[[int], None]] = []
+        super().__init__(**traits)
+        self.on_msg(self._receive)
 
     def show(self, panels: np.ndarray, captions: Sequence[str], descriptions: Sequence[str] = ()) -> None:
         """Show uint8 panels [P, H, W, 3] with P captions, in one message to the browser.
@@ -56,14 +98,18 @@ class Picture(anywidget.AnyWidget):
         LisError
             Panels of another shape or type, or not one caption each.
         """
-        if panels.dtype != np.uint8 or panels.ndim != 4 or panels.shape[-1] != 3 or 0 in panels.shape:
-            raise LisError(f"the panels are {panels.dtype} {panels.shape}; uint8 [P, H, W, 3] was expected.")
-        if len(captions) != len(panels):
-            raise LisError(f"there are {len(captions)} captions for {len(panels)} panels; give one each.")
-        count, height, width, _ = panels.shape
-        with self.hold_sync():
-            self.shape = (count, height, width)
-            self.rgb = panels.tobytes()
+        check_panels(panels, captions)
+        if len(descriptions or captions) != len(panels):
+            raise LisError(
+                f"there are {len(descriptions)} descriptions for {len(panels)} panels; give one each."
+            )
+        raw = self.transport == "raw"
+        rgb = panels.tobytes() if raw else b""
+        jpeg = [] if raw else [self._jpeg(panel) for panel in panels]
+        with self._lock, self.hold_sync():
+            self.panels = panels
+            self.shape = panels.shape[:3]
+            self.rgb, self.jpeg = rgb, jpeg
             self.captions = list(captions)
             self.descriptions = list(descriptions or captions)
             self.stale = False
@@ -71,6 +117,33 @@ class Picture(anywidget.AnyWidget):
 
     def mark_stale(self) -> None:
         """Dim the picture: it is not what was asked for last."""
-        with self.hold_sync():
+        with self._lock, self.hold_sync():
             self.stale = True
             self.revision += 1
+
+    def on_pick(self, callback: Callable[[int], None]) -> None:
+        """Call back with the index of a panel that was chosen; makes the panels pickable."""
+        self._pick_callbacks.append(callback)
+        self.pickable = True
+
+    def static_view(self) -> str:
+        """Return the panels as HTML that needs no kernel."""
+        return "" if self.panels is None else static_html(self.panels, self.captions, target=self.target)
+
+    def _jpeg(self, panel: np.ndarray) -> bytes:
+        from PIL import Image
+
+        file = io.BytesIO()
+        subsampling = 0 if panel.shape[1] <= FINE else 2
+        Image.fromarray(panel).save(file, "jpeg", quality=self.quality, subsampling=subsampling)
+        return file.getvalue()
+
+    def _receive(self, _: Any, content: Any, __: Any) -> None:
+        """Take a choice from the browser; anything else is passed over."""
+        if not isinstance(content, dict) or content.get("kind") != "pick":
+            return
+        index = content.get("index")
+        if type(index) is not int or not 0 <= index < self.shape[0]:
+            return
+        for callback in self._pick_callbacks:
+            callback(index)
