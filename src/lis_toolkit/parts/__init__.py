@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .labelling import LabellingFolder, MaskChangedError, choose_pictures, labelling_folder
 from .legend import Legend
-from .masks import LabelledPicture, PartMasks, collect_masks, load_masks, save_masks
+from .mask_list import LabelledPicture
+from .masks import PartMasks, collect_masks, load_masks, save_masks
 from .measures import (
     MEASURES,
     Measure,
@@ -34,7 +36,9 @@ from .training import train_picture_segmenter, train_segmenter
 __all__ = [
     "MEASURES",
     "LabelledPicture",
+    "LabellingFolder",
     "Legend",
+    "MaskChangedError",
     "Measure",
     "Motion",
     "PartMasks",
@@ -43,11 +47,13 @@ __all__ = [
     "PhotographParts",
     "Segmenter",
     "angle_difference",
+    "choose_pictures",
     "class_scores",
     "collect_masks",
     "confusion_figure",
     "dense_flow",
     "draw_outlines",
+    "labelling_folder",
     "load_masks",
     "load_segmenter",
     "mean_angle",

@@ -139,6 +139,26 @@ class Legend:
             raise LisError(f"{owner}: {error}") from error
 
 
+def as_legend(given: Legend | Sequence[str]) -> Legend:
+    """Return a legend, or make one of the names of its parts, with `distinct_colours`.
+
+    Raises
+    ------
+    LisError
+        For anything else.
+
+    Examples
+    --------
+    >>> as_legend(["sleeve", "torso"]).names
+    ('background', 'sleeve', 'torso')
+    """
+    if isinstance(given, Legend):
+        return given
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise LisError(f"the legend is {given!r}; a Legend or a list of the parts' names was expected.")
+    return Legend((BACKGROUND, *(name for name in given if name != BACKGROUND)))
+
+
 def distinct_colours(n: int) -> tuple[str, ...]:
     """Return n colours, none near black, that are far apart for eyes with and without all three kinds of cones.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,43 @@ def write_mask(path: str | os.PathLike[str], labels: Tensor, legend: Legend) -> 
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.putpalette(legend.rgb.tobytes())  # grey becomes palette
     image.save(Path(path), format="PNG", optimize=True)
+
+
+def check_labels(labels: Tensor | np.ndarray, legend: Legend, size: tuple[int, int], owner: str) -> Tensor:
+    """Return labels as uint8 [H, W] on the CPU; `owner` names them in messages.
+
+    Raises
+    ------
+    LisError
+        For anything but whole numbers [H, W] of the legend, H and W being `size`.
+
+    Examples
+    --------
+    >>> check_labels(np.zeros((32, 32), int), legend, (32, 32), "coat.png").dtype
+    torch.uint8
+    """
+    given = torch.from_numpy(np.array(labels)) if isinstance(labels, np.ndarray) else labels
+    whole = isinstance(given, Tensor) and not given.is_floating_point() and not given.is_complex()
+    if not whole or tuple(given.shape) != tuple(size):
+        has = f"{given.dtype} {list(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+        raise LisError(f"the labels of {owner} are {has}; whole numbers {list(size)} were expected.")
+    low, high = int(given.min()), int(given.max())
+    if low < 0 or high >= len(legend.names):
+        raise LisError(
+            f"the labels of {owner} go from {low} to {high}; the legend has 0 to {len(legend.names) - 1}."
+        )
+    return given.to(torch.uint8).cpu()
+
+
+def content_key(labels: Tensor | np.ndarray) -> str:
+    """Return eight letters that differ for different labels: the CRC-32 of their bytes, as browsers compute it too.
+
+    Examples
+    --------
+    >>> content_key(torch.zeros(2, 2, dtype=torch.uint8))
+    '2144df1c'
+    """
+    return f"{zlib.crc32(np.ascontiguousarray(labels, dtype=np.uint8).tobytes()):08x}"
 
 
 def _labels(image: Image, path: str | os.PathLike[str], legend: Legend, indices: bool) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,72 +14,18 @@ from torch import Tensor
 from ..errors import LisError
 from ..files import load_tensors, save_tensors
 from ..folders import output_folder
-from ..names import finite_number, spelling_hint, whole_number
+from ..names import spelling_hint, whole_number
 from .identity import check_generator
 from .legend import Legend
 from .mask_files import read_mask, write_mask
+from .mask_list import FORMAT, SPLITS, LabelledPicture, MaskList
 
 if TYPE_CHECKING:
     from ..stylegan import Generator
 
-FORMAT = "lis-masks-1"
 LEGEND_FILE, LATENTS_FILE = "legend.json", "latents.safetensors"
-SPLITS = ("train", "held out")
-# In the legend file, and of LabelledPicture.
-_KEYS = {name: name for name in ("file", "seed", "psi", "split", "photograph")} | {"class": "label"}
 _DATA = Path(__file__).parents[1] / "data" / "fashion-masks"
 BUNDLED = {"fashion": _DATA, "fashion-second": _DATA / "second", "fashion-photographs": _DATA / "photographs"}
-MOST_PIXELS = 4096  # on a side
-
-
-@dataclass(frozen=True)
-class LabelledPicture:
-    """Which picture, generated or a photograph, a mask belongs to.
-
-    Attributes
-    ----------
-    file : str
-        Name of the mask in its folder.
-    label : int or None
-        Index of the class it was made for; None for generators without classes.
-    seed : int or None
-        Of its z, as in ``generator.z_of_seeds([seed])``; None: the folder holds the latent itself.
-    psi : float
-        Truncation.
-    split : str
-        "train" or "held out".
-    photograph : int or None
-        In place of a seed: number of a real photograph in its data set (bundled ones: ``load_fashion("sample")``).
-    """
-
-    file: str
-    label: int | None = None
-    seed: int | None = None
-    psi: float = 1.0
-    split: str = "train"
-    photograph: int | None = None
-
-    def __post_init__(self) -> None:
-        name = self.file
-        plain = isinstance(name, str) and name.isprintable() and not set(name) & set('/\\:*?"<>|')
-        if not plain or name.startswith(".") or not name.lower().endswith(".png") or len(name) > 200:
-            raise LisError(
-                f"a mask is called {name!r}; the name of a .png file, without a folder, was expected."
-            )
-        if self.label is not None:
-            whole_number(self.label, f"the class of {name}", 0)
-        if self.seed is not None:
-            whole_number(self.seed, f"the seed of {name}", 0, 2**32 - 1)
-        if self.photograph is not None:
-            whole_number(self.photograph, f"the photograph of {name}", 0)
-            if self.seed is not None:
-                raise LisError(f"{name} has a seed and a photograph; give one of them.")
-        object.__setattr__(self, "psi", finite_number(self.psi, f"psi of {name}"))
-        if self.split not in SPLITS:
-            raise LisError(
-                f"{name} has the split {self.split!r}; 'train' or 'held out' was expected."
-                f"{spelling_hint(str(self.split), SPLITS)}"
-            )
 
 
 @dataclass(frozen=True)
@@ -260,26 +205,7 @@ def load_masks(name_or_folder: str | os.PathLike[str]) -> PartMasks:
             f"there is no {path}. Masks are a folder with {LEGEND_FILE}, which save_masks writes, or one of "
             f"{', '.join(map(repr, BUNDLED))}.{spelling_hint(str(name_or_folder), BUNDLED)}"
         )
-    try:
-        described = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
-    except (OSError, ValueError, RecursionError) as error:
-        raise LisError(f"{path} can't be read as JSON: {error}.") from error
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
-        has = described.get("format") if isinstance(described, dict) else type(described).__name__
-        raise LisError(f"{path} has the format {has!r}; {FORMAT!r} was expected.")
-    legend = Legend.from_json(described.get("parts"), str(path))
-    size = described.get("size")
-    if not isinstance(size, list) or len(size) != 2:
-        raise LisError(f"{path}: the size is {size!r}; [height, width] in pixels was expected.")
-    high, wide = (whole_number(side, f"{path}: a side of the masks", 1, MOST_PIXELS) for side in size)
-    try:
-        pictures = _pictures(described.get("pictures"))
-        texts = {key: described.get(key, "") for key in ("made", "generator_hash")}
-        for key, text in texts.items():
-            if not isinstance(text, str):
-                raise LisError(f"{key} is {text!r}; a text was expected.")
-    except LisError as error:
-        raise LisError(f"{path}: {error}") from error
+    listed = MaskList.read(path)
     w = None
     if (folder / LATENTS_FILE).exists():
         tensors, _ = load_tensors(folder / LATENTS_FILE)
@@ -288,9 +214,11 @@ def load_masks(name_or_folder: str | os.PathLike[str]) -> PartMasks:
                 f"{folder / LATENTS_FILE} has {sorted(tensors)}; one tensor 'w' [N, W] was expected."
             )
         w = tensors["w"]
-    labels = [read_mask(folder / p.file, legend, (high, wide)) for p in pictures]
+    labels = [read_mask(folder / p.file, listed.legend, listed.size) for p in listed.pictures]
     try:
-        return PartMasks(legend, torch.stack(labels), pictures, w=w, **texts)
+        return PartMasks(
+            listed.legend, torch.stack(labels), listed.pictures, listed.generator_hash, listed.made, w
+        )
     except LisError as error:
         raise LisError(f"{folder}: {error}") from error
 
@@ -309,25 +237,15 @@ def save_masks(masks: PartMasks, folder: str | os.PathLike[str]) -> None:
     --------
     >>> save_masks(masks, "my masks")
     """
-    pictures = [{key: getattr(p, name) for key, name in _KEYS.items()} for p in masks.pictures]
-    described = {
-        "format": FORMAT,
-        "size": list(masks.labels.shape[1:]),
-        "generator_hash": masks.generator_hash,
-        "made": masks.made,
-        "parts": masks.legend.to_json(),
-    }
-    # One picture a line: people read and edit this file.
-    text = json.dumps(described, indent=1, ensure_ascii=False)
-    rows = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in pictures)
-    text = f'{text[:-2]},\n "pictures": [\n{rows}\n ]\n}}\n'
+    size = (int(masks.labels.shape[1]), int(masks.labels.shape[2]))
+    listed = MaskList(masks.legend, size, masks.pictures, masks.generator_hash, masks.made)
     try:
         with output_folder(folder) as place:
             for picture, labels in zip(masks.pictures, masks.labels, strict=True):
                 write_mask(place / picture.file, labels, masks.legend)
             if masks.w is not None:
                 save_tensors(place / LATENTS_FILE, {"w": masks.w}, {"format": FORMAT})
-            (place / LEGEND_FILE).write_text(text, encoding="utf-8")
+            (place / LEGEND_FILE).write_text(listed.text(), encoding="utf-8")
     except OSError as error:
         raise LisError(
             f"can't write {folder}: {error}. The folder is not writable or full; give another one."
@@ -372,20 +290,3 @@ def collect_masks(
     if not labels:
         raise LisError("the list of pictures is empty; give at least one.")
     return PartMasks(legend, torch.stack(labels), listed, generator.hash, made)
-
-
-def _pictures(rows: Any) -> tuple[LabelledPicture, ...]:
-    if not isinstance(rows, list) or not rows:
-        raise LisError("the pictures are missing; a list with at least one was expected.")
-    known = _KEYS
-    pictures = []
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict) or "file" not in row:
-            raise LisError(f"picture {i} is {str(row)[:100]}; an object with a file was expected.")
-        for key in row:
-            if key not in known:
-                raise LisError(
-                    f"picture {i} has {key!r}; known are {', '.join(known)}.{spelling_hint(key, known)}"
-                )
-        pictures.append(LabelledPicture(**{known[key]: value for key, value in row.items()}))
-    return tuple(pictures)
