@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import numbers
@@ -129,9 +130,13 @@ def whole_number(value: Any, name: str, least: int, most: int | None = None) -> 
 
 def finite_number(value: Any, name: str, hint: str = "") -> float:
     """Return a finite real number as a float, or say what was given."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # a whole number of hundreds of digits
+            number = float(value)
+    if not math.isfinite(number):
         raise LisError(f"{name} is {value!r}; a finite number was expected{hint}.")
-    return float(value)
+    return number
 
 
 def _listing(classes: Sequence[str], most: int = 12) -> str:
