@@ -11,7 +11,7 @@ from .session import UnitSession
 from .setting import UnitSetting
 from .single import explore_unit
 from .state import UnitStart, UnitState
-from .unit_rows import UnitRow, unit_rows
+from .unit_rows import UnitRow, matching_rows, unit_rows
 
 __all__ = [
     "DIFFERENCE_LIMIT",
@@ -25,6 +25,7 @@ __all__ = [
     "as_code",
     "difference_rgb",
     "explore_unit",
+    "matching_rows",
     "picture_rgb",
     "save_gif",
     "save_state_png",

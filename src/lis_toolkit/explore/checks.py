@@ -122,7 +122,7 @@ def finite_value(value: Any, what: str) -> float:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or abs(number) > torch.finfo(torch.float32).max:
         raise LisError(f"the value of {what} is {value!r}; a finite number was expected.")

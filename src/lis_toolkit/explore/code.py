@@ -27,10 +27,6 @@ def as_code(setting: UnitSetting, session: UnitSession | None = None, outlines: 
     session : the one that the setting is of; one with pairs needs the variable `pairs`, too. None: fresh samples.
     outlines : with the parts' outlines, from the variable `segmenter`.
 
-    Raises
-    ------
-    LisError : never; any setting can be written.
-
     Examples
     --------
     >>> print(as_code(UnitSetting("Coat", seed=3, values={17: 1.2}), session))
@@ -56,7 +52,7 @@ def as_code(setting: UnitSetting, session: UnitSession | None = None, outlines: 
             "r = torch.tensor([",
             *_wrapped(", ".join(map(_short, setting.r))),
             "])",
-            f"start = session.start_from(r, {setting.r_name!r})",
+            f"start = session.start_from(r{f', {setting.r_name!r}' if setting.r_name else ''})",
         ]
     values = "{" + ", ".join(f"{unit}: {value!r}" for unit, value in setting.values.items()) + "}"
     if len(values) > WIDTH - 40:

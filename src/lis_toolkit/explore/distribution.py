@@ -18,6 +18,8 @@ from ..pairs import Pairs
 
 __all__ = ["Distribution", "Reals", "activation_distribution", "reals_of", "spark_histograms"]
 
+CHUNK = 2**20  # activations counted at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Reals:
@@ -124,10 +126,13 @@ def spark_histograms(reals: Reals, bins: int = 16) -> np.ndarray:
     (256, 16)
     """
     r = reals.r.numpy()  # [N, R]
+    units = r.shape[1]
     low, high = r.min(axis=0), r.max(axis=0)
-    width = np.where(high > low, high - low, 1.0)
-    place = np.minimum((r - low) / width * bins, bins - 1).astype(np.int64)  # [N, R]
-    kept = r != 0
-    flat = (place + bins * np.arange(r.shape[1]))[kept]
-    counts = np.bincount(flat, minlength=bins * r.shape[1]).reshape(r.shape[1], bins)  # [R, B]
-    return counts / np.maximum(counts.max(axis=1, keepdims=True), 1)
+    width = np.where(high > low, high - low, np.float32(1))
+    counts = np.zeros(bins * units, dtype=np.int64)
+    for i in range(0, len(r), max(1, CHUNK // units)):
+        part = r[i : i + max(1, CHUNK // units)]
+        place = np.minimum((part - low) / width * bins, bins - 1).astype(np.int64)  # [n, R]
+        counts += np.bincount((place + bins * np.arange(units))[part != 0], minlength=bins * units)
+    rows = counts.reshape(units, bins)
+    return rows / np.maximum(rows.max(axis=1, keepdims=True), 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LisError
 from ..files import provenance
 from ..names import class_index, finite_number, spelling_hint, whole_number
-from .checks import checked_values
+from .checks import checked_values, finite_value
 from .setting import UnitSetting
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def setting_text(setting: UnitSetting, session: UnitSession) -> str:
         "models": {kind: {"name": names.get(kind, kind), "sha256": session.hashes[kind]} for kind in used},
         "provenance": provenance(),
     }
-    return json.dumps(described, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(described, indent=1, allow_nan=False)
 
 
 def read_setting(text: str, session: UnitSession) -> UnitSetting:
@@ -193,12 +193,13 @@ def _check_models(models: Any, session: UnitSession) -> None:
 def _check(setting: UnitSetting, session: UnitSession) -> None:
     """Raise a LisError for a setting that the session can't show."""
     if setting.r is None:
-        index = class_index(setting.which, session.classes, "the session")
-        assert index >= 0
+        class_index(setting.which, session.classes, "the session")
     elif len(setting.r) != session.link.num_units:
         raise LisError(
             f"r of the setting has {len(setting.r)} activations, the link was fitted on {session.link.num_units}."
         )
+    for value in setting.r or ():
+        finite_value(value, "an activation of r")
     checked_values(session.link, setting.values)
     if setting.unit is not None:
         session.link.varying_unit(setting.unit)

@@ -268,7 +268,7 @@ class UnitSession:
                 "alone."
             )
         if companions and self.companions is not None and chosen:
-            r += companion_change(self.companions, start.r, chosen)
+            r += companion_change(self.companions, start.r, chosen, self.link.unit_std)
         for index, value in chosen.items():
             r[index] = value
         title = "nothing set" if not chosen else f"{len(chosen)} units set"

@@ -173,7 +173,7 @@ class UnitState:
         if outlines:
             changed = [row for row in self.part_areas()[:CHANGED_PARTS] if row[1] != row[2]]
             listed = ", ".join(f"{part} {amount('area', b - a, signed=True)}" for part, a, b in changed)
-            third += f"; area: {listed or 'as it was'}"
+            third += f"; share of the picture: {listed or 'as it was'}"
         return [f"start{before}", f"{self.title}{after}", third]
 
     def descriptions(self, outlines: bool = False) -> list[str]:
