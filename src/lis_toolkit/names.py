@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import math
 import numbers
@@ -130,10 +129,10 @@ def whole_number(value: Any, name: str, least: int, most: int | None = None) -> 
 
 def finite_number(value: Any, name: str, hint: str = "") -> float:
     """Return a finite real number as a float, or say what was given."""
-    number = math.nan
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # a whole number of hundreds of digits
-            number = float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     if not math.isfinite(number):
         raise LisError(f"{name} is {value!r}; a finite number was expected{hint}.")
     return number

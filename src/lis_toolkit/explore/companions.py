@@ -58,7 +58,7 @@ def companion_change(
         together = [unit for unit, share in zip(units, bound.tolist(), strict=True) if share > 0.1]
         raise LisError(
             f"units {' and '.join(map(str, together))} always move together, so with companions they can't be set to "
-            "values of their own: set one of them less, or set them alone."
+            "values of their own: leave all but one of them out, or set units alone."
         )
     amounts = right[there].T @ (parts[there] / strength[there])  # [n], in standard deviations
     return (amounts @ rows).float()
