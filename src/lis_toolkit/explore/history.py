@@ -52,7 +52,7 @@ class History:
         return self._place + 1 < len(self._entries)
 
     def push(self, setting: UnitSetting) -> None:
-        """Add a setting after the present one in place of all that came later; the present one again changes nothing."""
+        """Add a setting after the present one, in place of what came later; the same again changes nothing."""
         if setting == self.present:
             return
         del self._entries[self._place + 1 :]
