@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
 from lis_toolkit import (
     Directions,
@@ -27,7 +28,7 @@ def link(pairs):
     return fit_link(pairs, penalty=0.01)
 
 
-def test_principal_directions_against_numpy(link, pairs):
+def test_principal_directions_against_numpy(link):
     found = principal_directions(link, 4)
     std = link.unit_std.double().numpy()
     _, strength, right = np.linalg.svd(link.A.double().numpy() * std)
@@ -38,15 +39,30 @@ def test_principal_directions_against_numpy(link, pairs):
         np.testing.assert_allclose(found.vectors[d], sign * right[d] * std, atol=1e-5)
         assert float((link.A @ found.vectors[d]).norm()) == pytest.approx(strength[d], rel=1e-4)
     assert found.low == (-3,) * 4 and found.high == (3,) * 4
-    ranged = principal_directions(link, 4, pairs)
-    assert torch.equal(ranged.vectors, found.vectors)
-    r = pairs.r.double().numpy()
-    varies = std > 0
-    for d in range(4):
-        unit_vector = (found.vectors[d].double().numpy()[varies]) / std[varies]
-        amounts = ((r - r.mean(0))[:, varies] / std[varies]) @ unit_vector
-        assert ranged.low[d] == pytest.approx(min(amounts.min(), -1), abs=1e-4)
-        assert ranged.high[d] == pytest.approx(max(amounts.max(), 1), abs=1e-4)
+
+
+def test_with_pairs_they_are_the_principal_components_of_the_linked_latents(link, pairs):
+    found = principal_directions(link, 3, pairs)
+    latents = link(pairs.r).double().numpy()
+    fitted = PCA(3).fit(latents)
+    n = len(pairs)
+    assert found.strength == pytest.approx(np.sqrt(fitted.explained_variance_ * (n - 1) / n), rel=1e-4)
+    scores = fitted.transform(latents) / found.strength  # [N, 3], standard deviations
+    std = link.unit_std.double().numpy()
+    for d in range(3):
+        moved = (link.A @ found.vectors[d]).double().numpy()
+        cosine = moved @ fitted.components_[d] / np.linalg.norm(moved)
+        assert abs(cosine) == pytest.approx(1, abs=1e-4)
+        assert np.linalg.norm(moved) == pytest.approx(found.strength[d], rel=1e-3)
+        own = scores[:, d] * np.sign(cosine)
+        assert (found.low[d], found.high[d]) == pytest.approx((own.min(), own.max()), abs=1e-3)
+        # The change of r that goes with one standard deviation of the component: a regression on it.
+        slope = (own[:, None] * (pairs.r - pairs.r.mean(0)).double().numpy()).mean(0)
+        np.testing.assert_allclose(found.vectors[d], slope, atol=1e-5)
+        entries = found.vectors[d].numpy()[std > 0] / std[std > 0]
+        assert entries[np.abs(entries).argmax()] > 0
+    again = principal_directions(link, 3, pairs.r)
+    assert torch.equal(again.vectors, found.vectors)
 
 
 def test_no_step_of_one_standard_deviation_moves_w_more_than_the_first_direction(link):

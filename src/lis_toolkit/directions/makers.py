@@ -21,17 +21,24 @@ NEGLIGIBLE = 1e-6  # of the largest strength: below it a direction moves w by ro
 
 @torch.no_grad()
 def principal_directions(link: Link, count: int = 8, pairs: Pairs | Tensor | None = None) -> Directions:
-    """Return the directions of activations that move the latent most, per standard deviation of the units.
+    """Return the directions of activations that move the latent most per standard deviation.
 
-    The right singular vectors v_d of A times the units' standard deviations s: an amount of 1 adds s * v_d to r, which
-    is of length 1 where all units are measured in standard deviations, and moves w by `strength`. They are orthogonal
-    both there and in w.
+    Without pairs the units are taken for independent: the right singular vectors v_d of A times the units' standard
+    deviations s, and an amount of 1 adds s * v_d to r. With pairs their covariance C is known, of which s is the
+    diagonal: the singular vectors of A C^(1/2), and an amount of 1 adds C^(1/2) v_d. These are the principal components
+    of the linked latents A r + b, each as the change of r that goes with it; the pictures stay among those that there
+    are, which they leave soon where the units are far from independent.
 
     Parameters
     ----------
     count : of the directions, the strongest first.
-    pairs : Pairs or activations [N, R], for the ranges: how far the rows lie from their mean along each direction.
-        None: -3 to 3.
+    pairs : Pairs or activations [N, R]; also for the ranges, which are those of their rows. None: -3 to 3.
+
+    Returns
+    -------
+    Directions
+        An amount of 1 is one standard deviation, and moves w by `strength`, for each direction at right angles to the
+        others. Signs: the largest entry, in standard deviations of the units, is positive.
 
     Raises
     ------
@@ -39,34 +46,38 @@ def principal_directions(link: Link, count: int = 8, pairs: Pairs | Tensor | Non
 
     Notes
     -----
-    Not in the paper. Signs are fixed so that the largest entry of v_d is positive.
+    Not in the paper.
 
     Examples
     --------
-    >>> directions = principal_directions(link, 4)
+    >>> directions = principal_directions(link, 4, pairs)
     >>> session.move(start, directions, {"principal 1": 2.0})
     """
-    std = link.unit_std.double().cpu()  # [R]
-    _, strength, right = torch.linalg.svd(link.A.double().cpu() * std, full_matrices=False)  # [D], [D, R]
-    moving = int((strength > NEGLIGIBLE * strength[0]).sum()) if float(strength[0]) > 0 else 0
-    if moving == 0:
-        raise LisError("the link has no unit that moves w, so there are no directions: fit it to more pairs.")
     count = whole_number(count, "count", 1)
+    std, A = link.unit_std.double().cpu(), link.A.double().cpu()  # [R], [W, R]
+    if pairs is None:
+        _, strength, right = torch.linalg.svd(A * std, full_matrices=False)  # [D], [D, R]
+        vectors = right * std  # [D, R]
+        low, high = torch.full_like(strength, -USUAL), torch.full_like(strength, USUAL)
+    else:
+        r = _activations(pairs.r if isinstance(pairs, Pairs) else pairs, link.num_units)
+        centred = (r - r.mean(dim=0)) / len(r) ** 0.5  # [N, R]
+        scores, strength, _ = torch.linalg.svd(centred @ A.T, full_matrices=False)  # [N, D], [D]
+        vectors = scores.T @ centred  # [D, R]
+        low, high = (bound * len(r) ** 0.5 for bound in (scores.amin(dim=0), scores.amax(dim=0)))
+    moving = int((strength > NEGLIGIBLE * strength[0]).sum()) if float(strength[0]) > 0 else 0
     if count > moving:
         raise LisError(f"count is {count}; this link has {moving} directions that move w.")
-    right, strength = right[:count], strength[:count]
-    largest = right.abs().argmax(dim=1, keepdim=True)  # [D, 1]
-    right = right * right.gather(1, largest).sign()
-    low, high = [-USUAL] * count, [USUAL] * count
-    if pairs is not None:
-        r = _activations(pairs.r if isinstance(pairs, Pairs) else pairs, link.num_units)
-        standardised = (r - r.mean(dim=0)) / torch.where(std > 0, std, 1.0)
-        amounts = standardised @ right.T  # [N, D]
-        low = [min(a, -1.0) for a in amounts.amin(dim=0).tolist()]
-        high = [max(a, 1.0) for a in amounts.amax(dim=0).tolist()]
-    names = tuple(f"principal {d + 1}" for d in range(count))
+    entries = (vectors / torch.where(std > 0, std, 1.0))[:count]  # [D, R], in standard deviations
+    sign = entries.gather(1, entries.abs().argmax(dim=1, keepdim=True)).sign()  # [D, 1]
+    ends = torch.stack([low[:count], high[:count]], dim=1) * sign  # [D, 2]
     return Directions(
-        names, (right * std).float(), tuple(low), tuple(high), "principal", tuple(strength.tolist())
+        tuple(f"principal {d + 1}" for d in range(count)),
+        (vectors[:count] * sign).float(),
+        tuple(ends.amin(dim=1).tolist()),
+        tuple(ends.amax(dim=1).tolist()),
+        "principal",
+        tuple(strength[:count].tolist()),
     )
 
 

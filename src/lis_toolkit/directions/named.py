@@ -109,6 +109,11 @@ class Directions:
         Raises
         ------
         LisError : a name that there is not.
+
+        Examples
+        --------
+        >>> directions.index("Coat to Shirt")
+        4
         """
         if name not in self.names:
             listed = ", ".join(self.names[:12]) + (" ..." if len(self.names) > 12 else "")
@@ -127,6 +132,11 @@ class Directions:
         Raises
         ------
         LisError : a name that there is not, or none at all.
+
+        Examples
+        --------
+        >>> directions.subset(["Coat to Shirt"]).names
+        ('Coat to Shirt',)
         """
         places = [self.index(name) for name in names]
         return Directions(
@@ -144,6 +154,11 @@ class Directions:
         Raises
         ------
         LisError : a name that there is not.
+
+        Examples
+        --------
+        >>> directions.largest_units("Coat to Shirt", 2)
+        [(203, -0.81), (17, 0.62)]
         """
         vector = self.vector(name)
         order = vector.abs().argsort(descending=True, stable=True)[:count].tolist()

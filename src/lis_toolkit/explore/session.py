@@ -139,6 +139,10 @@ class UnitSession:
         Raises
         ------
         LisError : a class that there is not, a seed or psi that is none, another psi than that of the pairs.
+
+        Examples
+        --------
+        >>> start = session.start("Coat", seed=3)
         """
         k = class_index(which, self._names, self.generator.name)
         seed = whole_number(seed, "seed", 0)
@@ -165,9 +169,17 @@ class UnitSession:
     def start_from(self, r: Tensor, name: str = "") -> UnitStart:
         """Return the start at given activations r [R].
 
+        Parameters
+        ----------
+        name : what they are, such as "photograph 12".
+
         Raises
         ------
         LisError : activations of another shape, or not finite.
+
+        Examples
+        --------
+        >>> start = session.start_from(pairs.r[7], "pair 7")
         """
         if not isinstance(r, Tensor) or r.ndim != 1:
             raise LisError(
@@ -199,6 +211,11 @@ class UnitSession:
         Raises
         ------
         LisError : as `start` and `start_from`.
+
+        Examples
+        --------
+        >>> session.start_of(UnitSetting(which="Coat", seed=3)).picture.shape
+        torch.Size([1, 32, 32])
         """
         key = (setting.which, setting.seed, setting.psi, setting.r, setting.r_name)
         known = self._starts.get(key)
