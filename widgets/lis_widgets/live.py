@@ -135,9 +135,10 @@ class Live:
         with self._changed:
             while self._running is not None:
                 self._changed.wait(POLL)
-            if self._settled >= wanted:
+            asked_here = self._waiting is not None and self._waiting.loop is None  # by `compute` or `show`
+            if self._settled >= wanted and not asked_here:
                 return False
-            if self._done is None or self._done.number < wanted:
+            if self._done is None or self._done.number < wanted or asked_here:
                 if self._waiting is None and self._done is None:
                     return False
                 todo = self._take() if self._waiting is not None else None

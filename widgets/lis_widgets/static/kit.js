@@ -30,10 +30,17 @@ function iconButton(name, label, attributes = {}) {
   return element("button", { ...attributes, type: "button", class: classes, title: label, "aria-label": label }, icon(name));
 }
 
+const NUDGES = 4;
+const NUDGE_PAUSE = 8; // ms
 const SILENT = "The kernel does not answer: it is busy with another cell, or was restarted (then run this cell again).";
 
 // Sends values that follow the hand: one message unanswered at a time, and the newest of what came since when the
 // answer arrives, or after `patience` ms. So a slow kernel is never flooded, and the last value always arrives.
+// While an answer is awaited a few empty messages follow, because of TCP: the server sends the kernel's small messages
+// one by one, the system holds each back until the browser's machine has confirmed the one before (Nagle), and that
+// waits up to 40 ms for something to send along (delayed acknowledgement). Measured: 51 ms from key to picture without
+// them, 34 ms with.
+//
 // Silence is told in `el`: after 3 s the kernel is asked for a sign of life (a long render still gives one), after 2 s
 // more an alert appears; any message takes it away.
 function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {}) {
@@ -42,6 +49,7 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
   let waiting = null;
   let patienceTimer = 0;
   let silenceTimer = 0;
+  let nudgeTimer = 0;
   let alert = null;
 
   function pass(content) {
@@ -66,7 +74,19 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
     }, worry);
   }
 
+  function nudge(left) {
+    clearTimeout(nudgeTimer);
+    if (left > 0 && answered < number) {
+      nudgeTimer = setTimeout(() => {
+        if (answered >= number) return;
+        pass({ kind: "nudge" });
+        nudge(left - 1);
+      }, NUDGE_PAUSE);
+    }
+  }
+
   function post() {
+    const keptUp = answered >= number; // a kernel that is behind gets no more than it must
     const compose = waiting;
     waiting = null;
     number += 1;
@@ -78,6 +98,7 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
     }, patience);
     listen();
     pass({ ...content, number });
+    if (keptUp) nudge(NUDGES);
   }
 
   // `compose` is called when the message goes out, and returns all that came together until then.
@@ -117,6 +138,7 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
       model.off("msg:custom", receive);
       clearTimeout(patienceTimer);
       clearTimeout(silenceTimer);
+      clearTimeout(nudgeTimer);
     },
   };
 }

@@ -233,6 +233,9 @@ function render({ model, el }) {
       if (document.activeElement !== lines.get(row.key).number) place(lines.get(row.key), row.value);
     }
     if (playing && !lines.has(playing.key)) playing = null;
+    // Equal room for buttons, so that the sliders line up.
+    const counts = rows.map((row) => (row.own !== null) + (row.pinned !== null) + row.removable);
+    box.style.setProperty("--buttons", Math.max(0, ...counts));
     // Only what changed is moved in the page: the focus stays where it is.
     for (const [key, line] of old) if (lines.get(key) !== line) line.root.remove();
     [...lines.values()].forEach((line, index) => {
