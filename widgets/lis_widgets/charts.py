@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anywidget
 import traitlets
 from plotly.offline import get_plotlyjs
 
-STATIC = Path(__file__).parent / "static"
+from .assets import css, esm
+from .figures import bars, histogram, sentence
+from .later import Later
 
-CLEAR = "rgba(0,0,0,0)"  # no background, so that the page's theme shows through; texts are coloured by explorer.css
+__all__ = ["Charts", "bars", "histogram", "sentence"]
+
+PAUSE = 0.2  # seconds between two drawings while something is moved: they must not delay the next picture
 
 
 class Charts(anywidget.AnyWidget):
@@ -25,7 +28,7 @@ class Charts(anywidget.AnyWidget):
     Attributes
     ----------
     figures : list of dict
-        data, layout and description (read aloud in place of the figure) of each.
+        data, layout, caption and description (read aloud in place of the figure) of each.
 
     Examples
     --------
@@ -33,60 +36,46 @@ class Charts(anywidget.AnyWidget):
     >>> charts.show([bars({"logit": (["Coat", "Bag"], [3.1, 0.2], "#0072B2")}, "logits")])
     """
 
-    _esm = STATIC / "charts.js"
-    _css = STATIC / "explorer.css"
+    _esm = esm("kit.js", "charts.js")
+    _css = css("lis.css", "charts.css")
 
     figures = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        self.on_msg(self._answer)
+        self._later = Later(PAUSE)
+        self._picked: list[Callable[[int, str], Any]] = []
+        self.on_msg(self._receive)
 
-    def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        """Send Plotly's JavaScript to a page that does not have it yet."""
-        if content.get("kind") == "plotly":
+    def _receive(self, _: Any, content: Any, __: Any) -> None:
+        """Send Plotly's JavaScript to a page that does not have it yet; pass on which bar was clicked."""
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if kind == "plotly":
             self.send({"kind": "plotly"}, [get_plotlyjs().encode()])
+        elif kind == "pick":
+            figure, label = content.get("figure"), content.get("label")
+            if isinstance(figure, int) and isinstance(label, str) and 0 <= figure < len(self.figures):
+                for callback in self._picked:
+                    callback(figure, label)
 
     def show(self, figures: Sequence[dict[str, Any]]) -> None:
-        """Show figures as `bars` returns them, in one message to the browser."""
+        """Show figures as `bars` and `histogram` return them, in one message to the browser."""
+        self._later.cancel()
         self.figures = list(figures)
 
+    def show_later(self, make: Callable[[], Sequence[dict[str, Any]]]) -> None:
+        """Show what `make` returns, when the picture is out: some five times a second, and always the last one."""
+        self._later.ask(lambda: self.show(make()))
 
-def bars(traces: dict[str, tuple[Sequence[str], Sequence[float], Any]], title: str) -> dict[str, Any]:
-    """Return horizontal bars: name -> (labels, values, colour or colours), the first label at the top.
+    def flush(self) -> None:
+        """Show at once what waits to be shown."""
+        self._later.flush()
 
-    A plain dict in Plotly's own terms: its Python classes would take longer than rendering the picture.
-    """
-    data = [
-        {
-            "type": "bar",
-            "name": n,
-            "orientation": "h",
-            "y": list(labels),
-            "x": list(x),
-            "marker": {"color": colour},
-        }
-        for n, (labels, x, colour) in traces.items()
-    ]
-    layout = {
-        "height": 300,
-        "autosize": True,
-        "margin": {"l": 90, "r": 12, "t": 36, "b": 28},
-        "paper_bgcolor": CLEAR,
-        "plot_bgcolor": CLEAR,
-        "font": {"size": 12},
-        "title": {
-            "x": 0,
-            "xref": "container",
-            "y": 0.97,
-            "yanchor": "top",
-            "font": {"size": 13},
-            "text": title,
-        },
-        "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
-        "showlegend": len(traces) > 1,
-        "bargap": 0.25,
-        "xaxis": {"zeroline": True, "nticks": 6},
-        "yaxis": {"autorange": "reversed", "type": "category", "ticklabelstandoff": 4},
-    }
-    return {"data": data, "layout": layout, "description": f"bar plot, {title}"}
+    def on_pick(self, callback: Callable[[int, str], Any]) -> None:
+        """Call back with a figure's index and a bar's label when a user clicks a bar."""
+        self._picked.append(callback)
+
+    def close(self) -> None:
+        """End the widget, and forget what waits to be shown."""
+        self._later.cancel()
+        super().close()

@@ -1,57 +1,78 @@
-"""Turn one unit of one sample by hand and see what the linked generator draws and the classifier makes of it."""
+"""Turn units of one sample by hand and see what the linked generator draws and the classifier makes of it."""
 
 from __future__ import annotations
 
-import html
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
+from torch import Tensor
 
 from lis_toolkit.classifiers import Classifier
+from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import LisError
-from lis_toolkit.explore import UnitSession, UnitStart, UnitState
+from lis_toolkit.explore import UnitSession, UnitSetting
+from lis_toolkit.features import Features
 from lis_toolkit.link import Link
 from lis_toolkit.pairs import Pairs
+from lis_toolkit.parts.segmenter import Segmenter
 from lis_toolkit.stylegan import Generator
 
-from .charts import Charts, bars
-from .picture import Picture
+from .explorer_base import Explorer
+from .explorer_figures import class_figure, distribution_figure, moved_figure
+from .unit_ranking import UnitRanking
 
-BEFORE, AFTER, OTHER = "#8c8c8c", "#0072B2", "#D55E00"  # grey and two of Okabe and Ito's colours
-SHOWN_CLASSES, SHOWN_UNITS = 10, 10
-SLIDER_STEPS = 100
-LARGEST_SEED = 99_999
-TITLES = {"logits": "classifier: logits", "probabilities": "classifier: probabilities"}
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-class UnitExplorer(ipywidgets.VBox):
-    """Sliders over class, seed, unit and value; live pictures and two bar plots of what the classifier sees.
+class UnitExplorer(Explorer):
+    """Choose a sample and units, turn them, and see pictures, logits and moved units follow the hand.
 
     Parameters
     ----------
     generator, classifier, link
         The link must have been fitted for both models.
+    ranking : DataFrame of `score_selectivity` or `rank_units`, optional
+        Order the units by what they do to a part; default: by their spread.
     pairs : Pairs, optional
         Take starting points from these; the seed then counts the pairs of a class. Default: fresh samples.
+    photographs : Photographs, Features of them or activations [N, R], optional
+        Real images, for the distribution of a unit's activation. Default: the pairs.
+    segmenter : Segmenter, optional
+        Draws the outlines of parts on demand.
+    companions : [R, R] of `companion_directions`, optional
+        Moves units together with those that usually move with them, on demand.
     unit : int or str, optional
         Unit to begin with; default: the one with the widest spread. Units that never varied are left out.
+    which, seed, psi : optional
+        Class, seed and truncation to begin with.
+    transport : "raw" or "jpeg"
+        How pictures go to the browser; "jpeg" for a slow line to a distant machine.
 
     Attributes
     ----------
-    which, seed, unit, value, scale : widgets
-        The controls.
-    picture : Picture
-        Start, tuned, and their difference.
-    charts : Charts
-        The classifier's logits or probabilities before and after, and the units that moved most.
-    state : UnitState or None
-        What is shown; None only if the very first render failed.
+    which, seed, psi, scale : ipywidgets controls
+        Class, seed, truncation; whether logits or probabilities are plotted.
+    unit : int
+        The unit under the hand; setting it chooses another, at the upper end of its observed range.
+    values : dict of int to float
+        The units that are set.
+    pinned : tuple of int
+        Units that keep a slider when another one is chosen.
+    setting : UnitSetting
+        What all controls say.
+    state : UnitState
+        What the present setting shows; a LisError if that failed.
+    session, picture, sliders, list, charts, files, message
+        The parts it is made of.
 
     Raises
     ------
     LisError
-        Models that the link was not fitted for, a unit that does not exist or never varied. Later errors are shown
-        in the widget, in a line above the pictures.
+        Models, ranking, photographs, segmenter or companions that do not belong together, a unit that does not exist
+        or never varied. Later errors are shown in the widget, in a line below the sliders.
 
     Examples
     --------
@@ -64,133 +85,220 @@ class UnitExplorer(ipywidgets.VBox):
         generator: Generator,
         classifier: Classifier,
         link: Link,
+        ranking: pd.DataFrame | None = None,
+        *,
         pairs: Pairs | None = None,
+        photographs: Photographs | Features | Tensor | None = None,
+        segmenter: Segmenter | None = None,
+        companions: Tensor | None = None,
+        unit: int | str | None = None,
+        which: str | None = None,
+        seed: int = 0,
+        psi: float | None = None,
+        transport: str = "raw",
+    ) -> None:
+        session = UnitSession(generator, classifier, link, pairs, photographs, companions, segmenter)
+        first = session.units[0] if unit is None else link.varying_unit(unit)
+        ranked = UnitRanking(session, ranking)
+        self.list = ranked.list
+        self._pins: list[int] = []
+        super().__init__(session, which, seed, psi, transport)
+        self._setting = replace(self._setting, values={first: session.observed(first)[1]}, unit=first)
+        ranked.guard(self._guarded)
+        self.sliders.on_move(self._guarded(self._moved))
+        self.sliders.on_action(self._guarded(self._acted))
+        self.list.on_choose(self._guarded(self._choose))
+        self.list.on_pin(self._guarded(lambda unit: (self.unpin if unit in self._pins else self.pin)(unit)))
+        self.charts.on_pick(self._guarded(self._picked))
+        right = ipywidgets.VBox([self.picture, self.sliders, self.message])
+        right.add_class("lis-right")
+        body = ipywidgets.HBox([ranked, right], layout={"flex_flow": "row wrap"})
+        body.add_class("lis-body")
+        self._begin(body)
+
+    @property
+    def values(self) -> dict[int, float]:
+        """The units that are set, and to what."""
+        return dict(self._setting.values)
+
+    @property
+    def pinned(self) -> tuple[int, ...]:
+        """Units that keep a slider when another one is chosen."""
+        return tuple(self._pins)
+
+    @property
+    def unit(self) -> int:
+        """The unit under the hand."""
+        unit = self._setting.unit
+        assert unit is not None
+        return unit
+
+    @unit.setter
+    def unit(self, unit: int | str) -> None:
+        self._choose(unit)
+
+    def set(self, values: Mapping[int | str, float]) -> None:
+        """Set units to values; those not under the hand get a slider of their own.
+
+        Raises
+        ------
+        LisError : a unit that does not exist or never varied, a value that is not finite.
+
+        Examples
+        --------
+        >>> explorer.set({17: 1.2, 3: 0.0})
+        """
+        chosen = self.session.checked_values(values)
+        self._add_pins(u for u in chosen if u != self.unit)
+        self._change(replace(self._setting, values=self._setting.values | chosen))
+
+    def pin(self, unit: int | str) -> None:
+        """Keep the slider of a unit when another one is chosen.
+
+        Raises
+        ------
+        LisError : a unit that does not exist or never varied.
+        """
+        self._add_pins([self.session.link.varying_unit(unit)])
+        self._arrange()
+
+    def unpin(self, unit: int | str) -> None:
+        """Give up the slider of a unit, which goes back to what it is in this sample unless it is under the hand.
+
+        Raises
+        ------
+        LisError : a unit that does not exist or never varied.
+        """
+        index = self.session.link.varying_unit(unit)
+        if index in self._pins:
+            self._pins.remove(index)
+            left = {u: v for u, v in self._setting.values.items() if u != index or u == self.unit}
+            self._change(replace(self._setting, values=left))
+
+    def open(
+        self,
+        setting: UnitSetting | None = None,
+        *,
+        r: Tensor | None = None,
+        name: str = "",
+        values: Mapping[int | str, float] | None = None,
         unit: int | str | None = None,
     ) -> None:
-        self.session = UnitSession(generator, classifier, link, pairs)
-        first = self.session.units[0] if unit is None else link.varying_unit(unit)
-        self.state: UnitState | None = None
-        self._start: UnitStart | None = None
-        self._build_controls(first)
-        self.picture = Picture()
-        self.message = ipywidgets.HTML(value=alert(""))
-        self.charts = Charts()
-        super().__init__([self.controls, self.message, self.picture, self.charts])
-        self.add_class("lis-explorer")
-        for control, react in (
-            (self.which, self._restart),
-            (self.seed, self._restart),
-            (self.unit, self._choose_unit),
-            (self.scale, self._redraw),
-        ):
-            control.observe(react, "value")
-        self.reset.on_click(self._reset)
-        self._choose_unit()
+        """Show a setting, or values of units, from a start that is given by its activations r [R] or the present one.
 
-    def _build_controls(self, first: int) -> None:
-        wide = {"description_width": "3.2em"}
-        self.which = ipywidgets.Dropdown(
-            options=self.session.classes, description="class", style=wide, layout={"width": "200px"}
-        )
-        self.seed = ipywidgets.BoundedIntText(
-            value=0, min=0, max=LARGEST_SEED, description="seed", style=wide, layout={"width": "140px"}
-        )
-        self.unit = ipywidgets.Dropdown(
-            options=[(f"unit {u}, spread {self.session.spread(u):.2g}", u) for u in self.session.units],
-            value=first,
-            description="unit",
-            style=wide,
-            layout={"width": "240px"},
-            tooltip="sorted by spread: the standard deviation over the pairs",
-        )
-        self.scale = ipywidgets.Dropdown(
-            options=list(TITLES), description="show", style=wide, layout={"width": "180px"}
-        )
-        self.reset = ipywidgets.Button(
-            description="as it was",
-            tooltip="set the unit to what it is in this sample",
-            layout={"width": "90px"},
-        )
-        row = ipywidgets.Layout(flex_flow="row wrap", width="100%")
-        self._value_row = ipywidgets.HBox(layout=row)
-        self.controls = ipywidgets.VBox(
-            [ipywidgets.HBox([self.which, self.seed, self.unit, self.scale], layout=row), self._value_row]
-        )
+        Without arguments it is ipywidgets' own `open`, which connects the widget to the browser.
 
-    def _choose_unit(self, _: Any = None) -> None:
-        """Give the unit a slider over the range that it had over the pairs, and go to its upper end.
+        Raises
+        ------
+        LisError : a class, unit or value that the session does not have, activations of another shape.
 
-        A new slider each time: the browser's one answers a change of its range with its old value, moved into the
-        new range, and so overwrites what was set here.
+        Examples
+        --------
+        >>> explorer.open(r=photograph_r, name="photograph 12", values={17: 1.2})
         """
-        low, high = self.session.observed(self.unit.value)
-        old = getattr(self, "value", None)
-        self.value = ipywidgets.FloatSlider(
-            description="value",
-            min=low,
-            max=high,
-            value=high,
-            step=(high - low) / SLIDER_STEPS,
-            readout_format=".2f" if high - low >= 0.1 else ".4f",
-            style={"description_width": "3.2em"},
-            layout={"width": "560px", "max_width": "98%"},
-        )
-        self.value.add_class("lis-unit")
-        self.value.observe(self._refresh, "value")
-        self._value_row.children = (self.value, self.reset)
-        if old is not None:
-            old.close()
-        self._refresh()
-
-    def _restart(self, _: Any = None) -> None:
-        self._start = None
-        self._refresh()
-
-    def _reset(self, _: Any = None) -> None:
-        if self._start is not None:
-            own = float(self._start.r[self.unit.value])
-            self.value.value = min(max(own, self.value.min), self.value.max)
-
-    def _refresh(self, _: Any = None) -> None:
-        """Render what the controls say; an error is shown in the widget, and the old picture dimmed."""
-        try:
-            if self._start is None:
-                self._start = self.session.start(self.which.value, self.seed.value)
-            self.state = self.session.tune(self._start, {self.unit.value: self.value.value})
-            self.picture.show(self.state.rgb(), self.state.captions(), self.state.descriptions())
-            self._redraw()
-        except Exception as error:  # whatever it is, the user must see it, and the next move must work
-            told = str(error) if isinstance(error, LisError) else f"{type(error).__name__}: {error}"
-            self.message.value = alert(told)
-            self.picture.mark_stale()
-        else:
-            self.message.value = alert("")
-
-    def _redraw(self, _: Any = None) -> None:
-        """Draw the bars of the present state."""
-        state = self.state
-        if state is None:
+        if setting is None and r is None and values is None and unit is None:
+            super().open()
             return
-        rows = state.top_classes(SHOWN_CLASSES, probabilities=self.scale.value == "probabilities")
-        names = [name for name, _, _ in rows]  # none for an encoder without a head
-        before, after = [low for _, low, _ in rows], [high for _, _, high in rows]
-        classes = bars(
-            {"before": (names, before, BEFORE), "after": (names, after, AFTER)}, TITLES[self.scale.value]
-        )
-        moved = state.moved_units(SHOWN_UNITS)
-        units = bars(
-            {
-                "change": (
-                    [f"unit {unit}" for unit, _ in moved],
-                    [change for _, change in moved],
-                    [OTHER if unit == state.unit else AFTER for unit, _ in moved],
-                )
-            },
-            f"units that moved most (orange: unit {state.unit})",
-        )
-        self.charts.show([classes, units])
+        if setting is None:
+            chosen = self.session.checked_values(values or {})
+            hand = next(iter(chosen), self.unit) if unit is None else self.session.link.varying_unit(unit)
+            setting = replace(self._setting, values=chosen, unit=hand)
+            if r is not None:
+                setting = replace(setting, r=r, r_name=name or "given activations")
+        chosen = self.session.checked_values(setting.values)
+        hand = next(iter(chosen), self.unit) if setting.unit is None else setting.unit
+        hand = self.session.link.varying_unit(hand)
+        if setting.which not in self.session.classes:
+            raise LisError(
+                f"there is no class {setting.which!r} to start from; choose one of {self.session.classes}."
+            )
+        self.session.start_of(setting)  # refused here, before anything has changed
+        self._settle.flush()
+        self._pins = [u for u in chosen if u != hand]
+        self._put(replace(setting, values=chosen, unit=hand))
+        self._settle.ask(self._push)
 
+    # From a control to a setting ---------------------------------------------------------------------------------
 
-def alert(text: str) -> str:
-    """Return a line that screen readers announce when it changes; empty for no text."""
-    return f'<div class="lis-message" role="alert">{html.escape(text)}</div>'
+    def _choose(self, unit: int | str) -> None:
+        """Take another unit under the hand, at the upper end of its range, so that one sees what it does."""
+        index = self.session.link.varying_unit(unit)
+        if index == self.unit:
+            return
+        values = {u: v for u, v in self._setting.values.items() if u in self._pins}
+        if index not in self._pins:
+            values[index] = self.session.observed(index)[1]
+        self._change(replace(self._setting, unit=index, values=values))
+
+    def _picked(self, _: int, label: str) -> None:
+        """Take the unit whose bar was clicked."""
+        if label.startswith("unit "):
+            self._choose(label)
+
+    def _moved(self, values: Mapping[str, float]) -> None:
+        chosen = {int(key): float(value) for key, value in values.items()}
+        self._change(replace(self._setting, values=self._setting.values | chosen), hand=tuple(chosen))
+
+    def _acted(self, key: str, action: str) -> None:
+        unit = int(key)
+        if action == "pin":
+            self.pin(unit)
+        elif action in ("unpin", "remove"):
+            self.unpin(unit)
+        elif action == "reset":
+            left = {u: v for u, v in self._setting.values.items() if u != unit}
+            self._change(replace(self._setting, values=left))
+
+    def _add_pins(self, units: Any) -> None:
+        self._pins += [u for u in units if u not in self._pins]
+
+    def _return(self, setting: UnitSetting | None) -> None:
+        if setting is not None:
+            self._add_pins(u for u in setting.values if u != setting.unit)
+        super()._return(setting)
+
+    # From a setting to what is shown -----------------------------------------------------------------------------
+
+    def _arrange(self) -> None:
+        """Bring sliders, list and origin to what the setting says."""
+        units = [self.unit, *(u for u in self._pins if u != self.unit)]
+        self.sliders.rows = [self._row(u) for u in units]
+        self.list.select(self.unit)
+        self.list.mark_pinned(self._pins)
+        origin = self._setting.r_name if self._setting.r is not None else ""
+        self._origin.value = f"from {origin} (class or seed: back to samples)" if origin else ""
+
+    def _row(self, unit: int) -> dict[str, Any]:
+        seen_low, seen_high = self.session.observed(unit)
+        low, high = self.session.limits(unit)
+        own = None if self._start is None else float(self._start.r[unit])
+        value = self._setting.values.get(unit, seen_high if own is None else own)
+        reached = [value] if own is None else [value, own]  # by code, or in a photograph: maybe beyond the limits
+        return {
+            "key": str(unit),
+            "label": f"unit {unit}",
+            "low": min(low, *reached),
+            "high": max(high, *reached),
+            "seen_low": seen_low,
+            "seen_high": seen_high,
+            "own": own,
+            "value": value,
+            "digits": 2 if seen_high - seen_low >= 0.1 else 4,
+            "pinned": unit in self._pins,
+            "removable": unit != self.unit,
+            "tooltip": f"activation of unit {unit}; over the link's pairs {seen_low:.3g} to {seen_high:.3g}",
+        }
+
+    def _figures(self) -> list[dict[str, Any]]:
+        state, unit = self._state, self.unit
+        if state is None:
+            return []
+        seen, over = self.session.observed(unit), self.session.distribution(unit)
+        return [
+            class_figure(state, self.scale.value),
+            moved_figure(state),
+            distribution_figure(unit, float(state.r_set[unit]), seen, over),
+        ]
+
+    def _stem(self) -> str:
+        return f"unit-{self.unit}"

@@ -7,7 +7,7 @@
 const CONFIG = { displayModeBar: false, responsive: false };
 const KEY = Symbol.for("lis_widgets.plotly");
 
-function load(model) {
+function loadPlotly(model) {
   if (globalThis[KEY]) return Promise.resolve(globalThis[KEY]);
   return new Promise((resolve, reject) => {
     async function receive(message, buffers) {
@@ -28,41 +28,91 @@ function load(model) {
   });
 }
 
+// When the page has nothing better to do, such as drawing the next picture; but not later than a fifth of a second.
+const whenIdle = globalThis.requestIdleCallback
+  ? (work) => requestIdleCallback(work, { timeout: 200 })
+  : (work) => setTimeout(work, 20);
+
 function render({ model, el }) {
   const row = document.createElement("div");
   row.className = "lis-charts";
   el.appendChild(row);
   let Plotly = null;
   let boxes = [];
+  let alive = true;
+  let drawing = false;
+  let todo = []; // indices of figures that are not drawn yet; one is drawn at a time, so that input gets in between
   const observer = new ResizeObserver((entries) => {
     for (const { target } of entries) if (target.data && target.clientWidth) Plotly.Plots.resize(target);
   });
 
-  function draw() {
-    if (!Plotly) return;
-    const figures = model.get("figures");
-    if (boxes.length !== figures.length) {
-      boxes.forEach((box) => Plotly.purge(box));
-      row.replaceChildren();
-      boxes = figures.map(() => {
-        const box = document.createElement("div");
-        box.setAttribute("role", "img");
-        row.appendChild(box);
-        observer.observe(box);
-        return box;
-      });
-    }
-    figures.forEach(({ data, layout, description }, index) => {
-      boxes[index].setAttribute("aria-label", description);
-      Plotly.react(boxes[index], data, layout, CONFIG);
+  function build(count) {
+    boxes.forEach(({ plot }) => Plotly.purge(plot));
+    row.replaceChildren();
+    boxes = Array.from({ length: count }, (_, index) => {
+      const figure = document.createElement("figure");
+      const caption = document.createElement("figcaption");
+      const plot = document.createElement("div");
+      figure.append(caption, plot);
+      row.appendChild(figure);
+      observer.observe(plot);
+      return { figure, caption, plot, index };
     });
   }
 
+  function drawOne({ caption, plot, index }, { data, layout, text, caption: title, description }) {
+    caption.textContent = title ?? "";
+    plot.setAttribute("role", "img");
+    plot.setAttribute("aria-label", description);
+    if (text !== undefined) {
+      if (plot.data) Plotly.purge(plot);
+      plot.className = "lis-charts-text";
+      plot.textContent = text;
+      return;
+    }
+    if (!plot.data) {
+      plot.textContent = "";
+      plot.className = "";
+    }
+    const fresh = !plot.data;
+    Plotly.react(plot, data, layout, CONFIG);
+    if (fresh) {
+      plot.on("plotly_click", ({ points }) => {
+        const label = points[0]?.y;
+        if (typeof label === "string") model.send({ kind: "pick", figure: index, label });
+      });
+    }
+  }
+
+  function step() {
+    drawing = false;
+    if (!alive || !todo.length) return;
+    const index = todo.shift();
+    const figure = model.get("figures")[index];
+    if (figure && boxes[index]) drawOne(boxes[index], figure);
+    schedule();
+  }
+
+  function schedule() {
+    if (drawing || !todo.length) return;
+    drawing = true;
+    whenIdle(step);
+  }
+
+  function draw() {
+    if (!Plotly) return;
+    const count = model.get("figures").length;
+    if (boxes.length !== count) build(count);
+    // Those that still wait come first, so that none starves while something is moved.
+    todo = [...new Set([...todo.filter((index) => index < count), ...boxes.keys()])];
+    schedule();
+  }
+
   model.on("change:figures", draw);
-  load(model).then(
+  loadPlotly(model).then(
     (loaded) => {
       Plotly = loaded;
-      draw();
+      if (alive) draw();
     },
     (error) => {
       row.setAttribute("role", "alert");
@@ -71,9 +121,10 @@ function render({ model, el }) {
     },
   );
   return () => {
+    alive = false;
     model.off("change:figures", draw);
     observer.disconnect();
-    boxes.forEach((box) => Plotly.purge(box));
+    if (Plotly) boxes.forEach(({ plot }) => Plotly.purge(plot));
   };
 }
 

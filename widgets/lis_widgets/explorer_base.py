@@ -1,0 +1,362 @@
+"""What an explorer does around its pictures: requests, back and forward, errors, saving and loading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import numpy as np
+
+from lis_toolkit.errors import LisError
+from lis_toolkit.explore import (
+    History,
+    UnitSession,
+    UnitSetting,
+    UnitStart,
+    UnitState,
+    as_code,
+    save_gif,
+    save_state_png,
+    walk_frames,
+)
+from lis_toolkit.files import atomic_path
+
+from .charts import Charts
+from .explorer_files import ExplorerFiles, file_text
+from .explorer_parts import SCALES, StartControls, button, checkbox, close_tree, dropdown, flow, free_path
+from .later import Later
+from .live import Live
+from .message import Message, tell
+from .picture import Picture
+from .sliders import Sliders
+from .snapshot import Snapshot, static_html
+
+SETTLED = 0.5  # seconds without a move after which a value counts as chosen, for back and forward
+FILM_FRAMES = 24
+
+
+class Explorer(Snapshot, ipywidgets.VBox):
+    """A setting, and what it shows; what `UnitExplorer` builds on.
+
+    A class of this kind fills the sliders (`_arrange`) and the plots (`_figures`), and calls `_change` with a new
+    setting whenever a control was moved.
+
+    Parameters
+    ----------
+    session : UnitSession
+    which, seed, psi : the sample to begin with.
+    transport : "raw" or "jpeg", see `Picture`.
+
+    Raises
+    ------
+    LisError
+        A class that the session does not have.
+    """
+
+    def __init__(
+        self, session: UnitSession, which: str | None, seed: int, psi: float | None, transport: str
+    ) -> None:
+        self.session = session
+        self._state: UnitState | None = None
+        self._start: UnitStart | None = None
+        self._error: BaseException | None = None
+        self._history = History()
+        self._settle = Later(SETTLED, quiet=True)
+        self._hand: Any = None  # the slider that moved last
+        self._build_controls(which, seed, psi)
+        self._setting = UnitSetting(which=self.which.value, seed=self.seed.value, psi=self._psi())
+        self.picture = Picture(transport=transport)
+        self.sliders, self.charts, self.message = Sliders(), Charts(), Message()
+        self._live = Live(self._compute, self._show, self._fail)
+        saves = {
+            "Save picture": ("start, tuned picture and difference as PNG", self.save_png),
+            "Save film": ("the unit under the hand along its observed range, as GIF", self.save_gif),
+            "Save settings": ("what the controls say as JSON, to be loaded again", self.save),
+        }
+        self.files = ExplorerFiles(
+            self.code,
+            {text: (tip, self._guarded(save, "saved as")) for text, (tip, save) in saves.items()},
+            self._guarded(lambda file: self._load_text(file_text(file))),
+        )
+        super().__init__()
+        self.add_class("lis-explorer")
+
+    def _build_controls(self, which: str | None, seed: int, psi: float | None) -> None:
+        session = self.session
+        if which is not None and which not in session.classes:
+            raise LisError(f"there is no class {which!r} to start from; choose one of {session.classes}.")
+        sampled = session.pairs is None
+        if psi is not None and not sampled:
+            session.start(session.classes[0], psi=psi)  # pairs have a truncation of their own
+        self._from = StartControls(
+            session.classes,
+            self._guarded(self._restart),
+            which,
+            seed,
+            session.psi if psi is None else psi,
+            sampled,
+        )
+        self.which, self.seed, self.psi = self._from.children
+        self.scale = dropdown("show", SCALES, "160px", "what the first plot shows")
+        self.outlines = checkbox("outlines", "draw the outlines of the parts that the segmenter finds")
+        self.companions = checkbox(
+            "with companions",
+            "move the units along that usually move with those that are set, so that the picture stays a likely one",
+        )
+        self._origin = ipywidgets.Label()
+        self._back = button("← Back", "the setting before", self._guarded(self.back))
+        self._forward = button("Forward →", "the setting after", self._guarded(self.forward))
+        options = [self.outlines] if session.segmenter is not None else []
+        options += [self.companions] if session.companions is not None else []
+        self._controls = flow(
+            *self._from.children,
+            self.scale,
+            *options,
+            button("As it was", "set everything to what it is in this sample", self._guarded(self.reset)),
+            button("Random", "another sample of any class", self._guarded(self.random)),
+            self._back,
+            self._forward,
+            self._origin,
+        )
+        self.scale.observe(lambda _: self._plot(), "value")
+        self.outlines.observe(lambda _: self._request(), "value")
+        self.companions.observe(lambda _: self._adjust(), "value")
+
+    def _begin(self, *children: Any) -> None:
+        """Put the parts together, and show the first setting."""
+        self.children = (self._controls, *children, self.charts, self.files)
+        self._arrange()
+        self._request()
+        self._live.flush()
+        self._push()
+
+    # What is shown -----------------------------------------------------------------------------------------------
+
+    @property
+    def setting(self) -> UnitSetting:
+        """What all controls say."""
+        return self._setting
+
+    @property
+    def state(self) -> UnitState:
+        """What the present setting shows; a LisError if that failed."""
+        self._live.flush()
+        if self._error is not None or self._state is None:
+            told = "nothing was rendered yet" if self._error is None else tell(self._error)
+            raise LisError(f"there is no picture of the present setting: {told}") from self._error
+        return self._state
+
+    def static_view(self) -> str:
+        """Return the pictures as HTML, for where no widget can be shown."""
+        state = self.state
+        return static_html(self._panels(state), state.captions(), f"{self.setting.which}: {state.title}")
+
+    # What can be done --------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Set everything to what it is in this sample."""
+        self._change(replace(self._setting, values={}))
+
+    def random(self) -> None:
+        """Go to another sample of any class."""
+        which, seed = self._from.draw()
+        self._settle.flush()
+        self._put(replace(self._setting, which=which, seed=seed, psi=self._psi(), r=None, r_name=""))
+        self._settle.ask(self._push)
+
+    def back(self) -> None:
+        """Go to the setting before; nothing happens at the first."""
+        self._settle.flush()
+        self._return(self._history.back())
+
+    def forward(self) -> None:
+        """Go to the setting after; nothing happens at the last."""
+        self._settle.flush()
+        self._return(self._history.forward())
+
+    def code(self) -> str:
+        """Return a cell of code that draws the present picture, without a widget."""
+        return as_code(self._setting, self.session, outlines=bool(self.outlines.value))
+
+    def save_png(self, path: str | Path | None = None) -> Path:
+        """Save start, tuned picture and difference with their captions; default: a free name in the working folder.
+
+        Raises
+        ------
+        LisError : a path that can't be written, or no picture of the present setting.
+        """
+        state = self.state
+        path = free_path(self._stem(), ".png") if path is None else Path(path)
+        save_state_png(path, state, outlines=state.labels is not None)
+        return path
+
+    def save_gif(self, path: str | Path | None = None) -> Path:
+        """Save the unit under the hand, moved along its observed range and back; default: a free name.
+
+        Raises
+        ------
+        LisError : a path that can't be written, or a picture that can't be rendered.
+        """
+        path = free_path(self._stem(), ".gif") if path is None else Path(path)
+        outlines = bool(self.outlines.value)
+        frames = walk_frames(self.session, self._setting, count=FILM_FRAMES, outlines=outlines)
+        save_gif(path, frames, outlines=outlines)
+        return path
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Save what the controls say as JSON, with the identities of the models; default: a free name.
+
+        Raises
+        ------
+        LisError : a path that can't be written.
+        """
+        path = free_path(self._stem(), ".json") if path is None else Path(path)
+        with atomic_path(path) as part:
+            part.write_text(self._setting.to_json(self.session), encoding="utf-8")
+        return path
+
+    def load(self, path: str | Path) -> None:
+        """Show what a file of `save` says.
+
+        Raises
+        ------
+        LisError : no such file, a damaged one, or one of other models.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise LisError(f"{path} can't be read: {error.strerror}.") from error
+        self._load_text(file_text({"name": str(path), "content": content}))
+
+    def close(self) -> None:
+        """End the widget and all its parts, and the thread that renders."""
+        live = getattr(self, "_live", None)
+        if live is not None:  # None: refused while it was made
+            self._settle.cancel()
+            live.close()
+            for child in (*self.children, self.outlines, self.companions):
+                close_tree(child)
+            self.layout.close()
+        super().close()
+
+    def close_all(self) -> None:  # ipywidgets' own would close every widget of the kernel
+        """End the widget and all its parts."""
+        self.close()
+
+    # From a control to the picture -------------------------------------------------------------------------------
+
+    def _change(self, setting: UnitSetting, hand: Any = None) -> None:
+        """Go to another setting; `hand` is the slider that is being moved."""
+        if hand is None or hand != self._hand:
+            self._settle.flush()
+        self._hand, self._setting = hand, setting
+        if self.message.kind == "note":
+            self.message.clear()
+        if hand is None:
+            self._arrange()
+        self._request()
+        self._settle.ask(self._push)
+
+    def _put(self, setting: UnitSetting) -> None:
+        """Bring all controls to a setting, and show it."""
+        self._setting, self._hand = setting, None
+        self._from.put(setting.which, setting.seed, setting.psi)
+        self.companions.value = setting.companions
+        self._arrange()
+        self._request()
+
+    def _return(self, setting: UnitSetting | None) -> None:
+        """Go to a setting of the history."""
+        if setting is not None:
+            self._put(setting)
+        self._after_history()
+
+    def _push(self) -> None:
+        self._history.push(self._setting)
+        self._after_history()
+
+    def _after_history(self) -> None:
+        self._back.disabled, self._forward.disabled = not self._history.can_back, not self._history.can_forward
+        self.files.refresh()
+
+    def _request(self) -> None:
+        self._live.request((self._setting, bool(self.outlines.value)))
+
+    def _compute(self, asked: tuple[UnitSetting, bool]) -> tuple[UnitStart, UnitState, np.ndarray]:
+        setting, outlines = asked
+        state = self.session.show(setting, outlines=outlines)
+        return self.session.start_of(setting), state, self._panels(state)
+
+    def _show(self, _: Any, result: tuple[UnitStart, UnitState, np.ndarray]) -> None:
+        """Show a render: the picture first, all that can wait after it."""
+        start, state, panels = result
+        outlined = state.labels is not None
+        self.picture.show(panels, state.captions(outlined), state.descriptions(outlined))
+        self.sliders.shown()
+        self._state, self._error = state, None
+        if self.message.kind == "error":
+            self.message.clear()
+        if start is not self._start:
+            self._start = start
+            self._arrange()
+        self._plot()
+
+    def _fail(self, _: Any, error: BaseException) -> None:
+        """Tell why there is no picture, and dim the old one."""
+        self._error = error
+        self.message.error(error)
+        self.picture.mark_stale()
+        self.sliders.shown()
+
+    def _plot(self) -> None:
+        self.charts.show_later(self._guarded(self._figures, otherwise=()))
+
+    @staticmethod
+    def _panels(state: UnitState) -> np.ndarray:
+        return state.rgb(outlines=state.labels is not None)
+
+    def _load_text(self, text: str) -> None:
+        self.open(UnitSetting.from_json(text, self.session))
+
+    def _restart(self) -> None:
+        """Take the sample that the controls name."""
+        which, seed = self.which.value, self.seed.value
+        self._change(replace(self._setting, which=which, seed=seed, psi=self._psi(), r=None, r_name=""))
+
+    def _adjust(self) -> None:
+        if self.companions.value != self._setting.companions:
+            self._change(replace(self._setting, companions=bool(self.companions.value)))
+
+    def _psi(self) -> float | None:
+        return float(self.psi.value) if self.session.pairs is None else None
+
+    def _guarded(self, function: Callable[..., Any], done: str = "", otherwise: Any = None) -> Callable[..., Any]:
+        """Return a function for a control: an error is told in the widget; with `done`, what came of it as well."""
+
+        def call(*arguments: Any) -> Any:
+            try:
+                result = function(*arguments)
+            except Exception as error:  # whatever it is, the user must see it, and the next move must work
+                self.message.error(error)
+                return otherwise
+            if done:
+                self.message.note(f"{done} {result}")
+            return result
+
+        return call
+
+    # What an explorer of a kind of its own brings ----------------------------------------------------------------
+
+    def _arrange(self) -> None:
+        """Bring the sliders to what the setting says."""
+
+    def _figures(self) -> list[dict[str, Any]]:
+        """Return the plots of the present state."""
+        return []
+
+    def _stem(self) -> str:
+        """Return the beginning of a file's name."""
+        return "explorer"
