@@ -154,7 +154,9 @@ def test_walks_and_single_steps(link, generator, encoder, pairs):
 
 def test_the_explorer_draws_without_classes(link, generator, encoder):
     explorer = pytest.importorskip("lis_widgets.unit_explorer").UnitExplorer(generator, encoder, link)
-    assert "ValueError" not in explorer.message.value and explorer.state is not None
+    assert explorer.message.text == "" and explorer.state is not None
+    assert "no head" in explorer.charts.figures[0]["text"]
+    explorer.close_all()
 
 
 def unconditional():

@@ -5,142 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
-from lis_toolkit import LisError, collect_pairs, convert_range, fit_link
-from lis_widgets import Charts, Picture, UnitExplorer
-from lis_widgets.charts import STATIC, bars
-from tiny import CLASSES, tiny_classifier, tiny_generator
-
-
-@pytest.fixture(scope="module")
-def models():
-    generator = tiny_generator()
-    classifier = tiny_classifier(generator)
-    return (
-        generator,
-        classifier,
-        fit_link(collect_pairs(generator, classifier, per_class=20, seed=0), penalty=0.01),
-    )
-
-
-@pytest.fixture
-def explorer(models):
-    explorer = UnitExplorer(*models)
-    yield explorer
-    explorer.close_all()
-
-
-def panels(picture):
-    return np.frombuffer(picture.rgb, np.uint8).reshape(*picture.shape, 3)
-
-
-@torch.no_grad()
-def rendered(models, explorer):
-    """The tuned picture for what the controls say, by the plain chain of calls."""
-    generator, classifier, link = models
-    w = generator.map(generator.sample_z(1, explorer.seed.value), [explorer.which.value], link.psi)
-    r = classifier.features(generator.render(w))
-    r[0, explorer.unit.value] = explorer.value.value
-    x = generator.render(link(r))[0]
-    return convert_range(x, "unit", "byte").permute(1, 2, 0).expand(-1, -1, 3).numpy()
-
-
-def test_the_picture_is_the_librarys_render_whatever_is_moved(models, explorer):
-    def moves():
-        yield
-        explorer.value.value = explorer.value.min
-        yield
-        explorer.value.value = (explorer.value.min + explorer.value.max) / 2
-        yield
-        explorer.seed.value = 11
-        yield
-        explorer.which.value = "cross"
-        yield
-        explorer.unit.value = explorer.session.units[-1]
-        yield
-
-    seen = []
-    for _ in moves():
-        tuned = panels(explorer.picture)[1]
-        np.testing.assert_array_equal(tuned, rendered(models, explorer))
-        assert f"unit {explorer.unit.value} at {explorer.value.value:.2f}" in explorer.picture.captions[1]
-        seen.append(tuned.tobytes())
-    assert len(set(seen)) == len(seen)
-
-
-def test_the_slider_spans_the_observed_range_in_activation_units(models, explorer):
-    link = models[2]
-    for unit in explorer.session.units[:3]:
-        explorer.unit.value = unit
-        low, high = float(link.unit_min[unit]), float(link.unit_max[unit])
-        assert (explorer.value.min, explorer.value.max, explorer.value.value) == (low, high, high)
-        assert "lis-unit" in explorer.value._dom_classes
-        assert explorer.value in explorer._value_row.children
-    assert [u for _, u in explorer.unit.options] == explorer.session.units
-
-
-def test_as_it_was_brings_the_start_back(explorer):
-    explorer.reset.click()
-    start, tuned, _ = panels(explorer.picture)
-    assert abs(start.astype(int) - tuned).max() <= 1
-
-
-def test_plots_follow(explorer):
-    classes, units = explorer.charts.figures
-    assert classes["data"][1]["y"] == list(CLASSES)
-    assert classes["data"][1]["x"] == pytest.approx(explorer.state.logits.tolist())
-    assert classes["data"][0]["x"] == pytest.approx(explorer.state.start_logits.tolist())
-    assert units["data"][0]["y"] == [f"unit {u}" for u, _ in explorer.state.moved_units(10)]
-    assert f"orange: unit {explorer.unit.value}" in units["layout"]["title"]["text"]
-    explorer.scale.value = "probabilities"
-    shares = explorer.charts.figures[0]["data"][1]["x"]
-    assert sum(shares) == pytest.approx(1) and "probabilities" in explorer.charts.figures[0]["description"]
-
-
-@pytest.mark.parametrize(
-    "error", [LisError("the <b>unit</b> is gone"), RuntimeError("no memory left"), KeyError("x")]
-)
-def test_errors_are_shown_and_gone_after_the_next_good_render(explorer, monkeypatch, error):
-    before = explorer.picture.rgb
-
-    def broken(*_):
-        raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(explorer.session, "tune", broken)
-        explorer.value.value = explorer.value.min
-        assert 'role="alert"' in explorer.message.value
-        assert "<b>" not in explorer.message.value
-        assert (
-            ("&lt;b&gt;" in explorer.message.value)
-            if isinstance(error, LisError)
-            else (type(error).__name__ in explorer.message.value)
-        )
-        assert explorer.picture.stale and explorer.picture.rgb == before
-    explorer.value.value = (explorer.value.min + explorer.value.max) / 2
-    assert explorer.message.value == '<div class="lis-message" role="alert"></div>'
-    assert not explorer.picture.stale and explorer.picture.rgb != before
-
-
-def test_a_wrong_link_or_unit_is_refused_at_once(models):
-    generator, classifier, link = models
-    with pytest.raises(LisError, match="does not belong"):
-        UnitExplorer(tiny_generator(seed=5), classifier, link)
-    with pytest.raises(LisError, match="no unit 'seventeen'"):
-        UnitExplorer(generator, classifier, link, unit="seventeen")
-    unit = (
-        UnitExplorer(generator, classifier, link, unit=f"unit {link.unit_std.argmin().item()}")
-        if (not link.constant_units)
-        else None
-    )
-    assert unit is None or unit.unit.value == int(link.unit_std.argmin())
-
-
-def test_old_sliders_are_closed(explorer):
-    first = explorer.value
-    explorer.unit.value = explorer.session.units[1]
-    assert explorer.value is not first and first.comm is None
+from lis_toolkit import LisError
+from lis_widgets import Charts, Picture
+from lis_widgets.assets import STATIC
+from lis_widgets.charts import bars
 
 
 def test_a_picture_goes_out_in_one_message(monkeypatch):
@@ -166,7 +35,7 @@ def test_charts_carry_their_whole_state():
 
 def test_javascript_is_all_ours_and_loads_nothing():
     files = sorted(STATIC.iterdir())
-    assert {path.name for path in files} >= {"picture.js", "charts.js", "explorer.css"}
+    assert {path.name for path in files} >= {"picture.js", "charts.js", "lis.css"}
     for path in files:
         text = path.read_text(encoding="utf-8")
         for loading in ("http:", "https:", "//cdn", "@import", "url(", "eval("):

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from .charts import Charts
+from .code_box import CodeBox
 from .live import Live
 from .message import Message
 from .picture import Picture
 from .sliders import Sliders
 from .snapshot import Snapshot, static_html
 from .unit_explorer import UnitExplorer
+from .unit_list import UnitList
 
-__all__ = ["Charts", "Live", "Message", "Picture", "Sliders", "Snapshot", "UnitExplorer", "static_html"]
+__all__ = [
+    "Charts",
+    "CodeBox",
+    "Live",
+    "Message",
+    "Picture",
+    "Sliders",
+    "Snapshot",
+    "UnitExplorer",
+    "UnitList",
+    "static_html",
+]

@@ -60,6 +60,12 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self, session: UnitSession, which: str | None, seed: int, psi: float | None, transport: str
     ) -> None:
         self.session = session
+        if which is not None and which not in session.classes:
+            raise LisError(f"there is no class {which!r} to start from; choose one of {session.classes}.")
+        UnitSetting(which or session.classes[0], seed, psi)  # refuses what is no number
+        if psi is not None and session.pairs is not None:
+            session.start(session.classes[0], psi=psi)  # pairs have a truncation of their own
+        self.picture = Picture(transport=transport)
         self._state: UnitState | None = None
         self._start: UnitStart | None = None
         self._error: BaseException | None = None
@@ -68,7 +74,6 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self._hand: Any = None  # the slider that moved last
         self._build_controls(which, seed, psi)
         self._setting = UnitSetting(which=self.which.value, seed=self.seed.value, psi=self._psi())
-        self.picture = Picture(transport=transport)
         self.sliders, self.charts, self.message = Sliders(), Charts(), Message()
         self._live = Live(self._compute, self._show, self._fail)
         saves = {
@@ -86,21 +91,16 @@ class Explorer(Snapshot, ipywidgets.VBox):
 
     def _build_controls(self, which: str | None, seed: int, psi: float | None) -> None:
         session = self.session
-        if which is not None and which not in session.classes:
-            raise LisError(f"there is no class {which!r} to start from; choose one of {session.classes}.")
-        sampled = session.pairs is None
-        if psi is not None and not sampled:
-            session.start(session.classes[0], psi=psi)  # pairs have a truncation of their own
         self._from = StartControls(
             session.classes,
             self._guarded(self._restart),
             which,
             seed,
             session.psi if psi is None else psi,
-            sampled,
+            sampled=session.pairs is None,
         )
         self.which, self.seed, self.psi = self._from.children
-        self.scale = dropdown("show", SCALES, "160px", "what the first plot shows")
+        self.scale = dropdown("show", SCALES, "150px", "what the first plot shows")
         self.outlines = checkbox("outlines", "draw the outlines of the parts that the segmenter finds")
         self.companions = checkbox(
             "with companions",
@@ -279,7 +279,10 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self._after_history()
 
     def _after_history(self) -> None:
-        self._back.disabled, self._forward.disabled = not self._history.can_back, not self._history.can_forward
+        self._back.disabled, self._forward.disabled = (
+            not self._history.can_back,
+            not self._history.can_forward,
+        )
         self.files.refresh()
 
     def _request(self) -> None:
@@ -333,7 +336,9 @@ class Explorer(Snapshot, ipywidgets.VBox):
     def _psi(self) -> float | None:
         return float(self.psi.value) if self.session.pairs is None else None
 
-    def _guarded(self, function: Callable[..., Any], done: str = "", otherwise: Any = None) -> Callable[..., Any]:
+    def _guarded(
+        self, function: Callable[..., Any], done: str = "", otherwise: Any = None
+    ) -> Callable[..., Any]:
         """Return a function for a control: an error is told in the widget; with `done`, what came of it as well."""
 
         def call(*arguments: Any) -> Any:

@@ -16,7 +16,9 @@ def class_figure(state: UnitState, scale: str) -> dict[str, Any]:
     rows = state.top_classes(SHOWN_CLASSES, probabilities=scale == "probabilities")
     title = f"classifier: {scale}"
     if not rows:
-        return sentence(title, "This encoder has no head, so it gives no logits; the units tell what it sees.")
+        return sentence(
+            title, "This encoder has no head, so it gives no logits; the units tell what it sees."
+        )
     names = [name for name, _, _ in rows]
     return bars(
         {
@@ -40,8 +42,8 @@ def moved_figure(state: UnitState) -> dict[str, Any]:
                 [OTHER if unit in state.values else AFTER for unit, _ in moved],
             )
         },
-        "units that moved most, read from the new picture" + ("; orange: set" if state.values else ""),
-        axis="change of activation",
+        "units that moved most" + (" (orange: set)" if state.values else ""),
+        axis="change of activation, read from the picture",
         hover="%{x:+.3g}",
     )
 
@@ -56,14 +58,14 @@ def distribution_figure(
             "No activations are known: give photographs=... (or pairs=...) to the explorer, and this shows how "
             "often the unit has which value.",
         )
-    zeros = f"; {distribution.zeros:.0%} are 0 (not drawn)" if distribution.zeros else ""
+    zeros = f" ({distribution.zeros:.0%} are 0: not drawn)" if distribution.zeros else ""
     at = "" if value is None else f"; the line is at {value:.3g}"
     return histogram(
         distribution.edges.tolist(),
         distribution.counts_without_zeros.tolist(),
-        f"unit {unit} over {distribution.source}{zeros}",
-        axis=f"activation of unit {unit} (shaded: range over the link's pairs)",
-        count_axis="count",
+        f"unit {unit} over {distribution.source}",
+        axis=f"activation{zeros or ', shaded: range in the pairs'}",
+        count_axis=distribution.source.split()[-1],
         value=value,
         seen=seen,
         description=f"histogram of unit {unit} over {distribution.source}{zeros}; the link's pairs range from "

@@ -67,7 +67,7 @@ class StartControls:
         psi: float = 0.7,
         sampled: bool = True,
     ) -> None:
-        self.which = dropdown("class", list(classes), "190px")
+        self.which = dropdown("class", list(classes), "175px")
         self.which.value = classes[0] if which is None else which
         self.seed = ipywidgets.BoundedIntText(
             value=seed,
@@ -76,7 +76,7 @@ class StartControls:
             description="seed",
             tooltip="each number is another sample of the class",
             style={"description_width": "auto"},
-            layout={"width": "120px"},
+            layout={"width": "110px"},
         )
         self.psi = ipywidgets.BoundedFloatText(
             value=psi,
@@ -89,7 +89,7 @@ class StartControls:
             else "truncation: as the pairs were sampled",
             disabled=not sampled,
             style={"description_width": "auto"},
-            layout={"width": "105px"},
+            layout={"width": "95px"},
         )
         self.children = [self.which, self.seed, self.psi]
         self._react, self._quiet = react, False

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-CLEAR = "rgba(0,0,0,0)"  # no background, so that the page's theme shows through; texts are coloured by charts.css
+CLEAR = (
+    "rgba(0,0,0,0)"  # no background, so that the page's theme shows through; texts are coloured by charts.css
+)
 BEFORE, AFTER, OTHER = "#8c8c8c", "#0072B2", "#D55E00"  # grey and two of Okabe and Ito's colours
 SEEN = "rgba(140,140,140,0.22)"
 LONGEST_LABEL = 16  # characters beside a bar
-HEIGHT = 260
+HEIGHT = 250
 
 
 def bars(
@@ -110,8 +112,8 @@ def histogram(
     layout["margin"]["l"] = 52
     layout["bargap"] = 0
     layout["showlegend"] = False
-    layout["yaxis"] = {"title": {"text": count_axis, "standoff": 6}, "nticks": 5, "rangemode": "tozero",
-                       "fixedrange": True}  # fmt: skip
+    beside = {"text": count_axis, "standoff": 6, "font": {"size": 12}}
+    layout["yaxis"] = {"title": beside, "nticks": 5, "rangemode": "tozero", "fixedrange": True}
     upright = {"yref": "paper", "y0": 0, "y1": 1}
     layout["shapes"] = []
     if seen is not None:
@@ -141,5 +143,9 @@ def _layout(axis: str, height: int) -> dict[str, Any]:
         "plot_bgcolor": CLEAR,
         "font": {"size": 12},
         "hovermode": "closest",
-        "xaxis": {"nticks": 6, "title": {"text": axis, "standoff": 6}, "fixedrange": True},
+        "xaxis": {
+            "nticks": 6,
+            "title": {"text": axis, "standoff": 6, "font": {"size": 12}},
+            "fixedrange": True,
+        },
     }

@@ -13,6 +13,7 @@ from lis_toolkit.classifiers import Classifier
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import LisError
 from lis_toolkit.explore import UnitSession, UnitSetting
+from lis_toolkit.explore.checks import checked_values
 from lis_toolkit.features import Features
 from lis_toolkit.link import Link
 from lis_toolkit.pairs import Pairs
@@ -99,12 +100,12 @@ class UnitExplorer(Explorer):
     ) -> None:
         session = UnitSession(generator, classifier, link, pairs, photographs, companions, segmenter)
         first = session.units[0] if unit is None else link.varying_unit(unit)
-        ranked = UnitRanking(session, ranking)
-        self.list = ranked.list
+        self._ranked = UnitRanking(session, ranking)
+        self.list = self._ranked.list
         self._pins: list[int] = []
         super().__init__(session, which, seed, psi, transport)
         self._setting = replace(self._setting, values={first: session.observed(first)[1]}, unit=first)
-        ranked.guard(self._guarded)
+        self._ranked.guard(self._guarded)
         self.sliders.on_move(self._guarded(self._moved))
         self.sliders.on_action(self._guarded(self._acted))
         self.list.on_choose(self._guarded(self._choose))
@@ -112,7 +113,7 @@ class UnitExplorer(Explorer):
         self.charts.on_pick(self._guarded(self._picked))
         right = ipywidgets.VBox([self.picture, self.sliders, self.message])
         right.add_class("lis-right")
-        body = ipywidgets.HBox([ranked, right], layout={"flex_flow": "row wrap"})
+        body = ipywidgets.HBox([self._ranked, right], layout={"flex_flow": "row wrap"})
         body.add_class("lis-body")
         self._begin(body)
 
@@ -148,7 +149,7 @@ class UnitExplorer(Explorer):
         --------
         >>> explorer.set({17: 1.2, 3: 0.0})
         """
-        chosen = self.session.checked_values(values)
+        chosen = checked_values(self.session.link, values)
         self._add_pins(u for u in chosen if u != self.unit)
         self._change(replace(self._setting, values=self._setting.values | chosen))
 
@@ -200,12 +201,13 @@ class UnitExplorer(Explorer):
             super().open()
             return
         if setting is None:
-            chosen = self.session.checked_values(values or {})
+            chosen = checked_values(self.session.link, values or {})
             hand = next(iter(chosen), self.unit) if unit is None else self.session.link.varying_unit(unit)
             setting = replace(self._setting, values=chosen, unit=hand)
             if r is not None:
-                setting = replace(setting, r=r, r_name=name or "given activations")
-        chosen = self.session.checked_values(setting.values)
+                given: Any = r  # checked and made a tuple by the setting
+                setting = replace(setting, r=given, r_name=name or "given activations")
+        chosen = checked_values(self.session.link, setting.values)
         hand = next(iter(chosen), self.unit) if setting.unit is None else setting.unit
         hand = self.session.link.varying_unit(hand)
         if setting.which not in self.session.classes:
@@ -273,7 +275,9 @@ class UnitExplorer(Explorer):
         low, high = self.session.limits(unit)
         own = None if self._start is None else float(self._start.r[unit])
         value = self._setting.values.get(unit, seen_high if own is None else own)
-        reached = [value] if own is None else [value, own]  # by code, or in a photograph: maybe beyond the limits
+        reached = (
+            [value] if own is None else [value, own]
+        )  # by code, or in a photograph: maybe beyond the limits
         return {
             "key": str(unit),
             "label": f"unit {unit}",
