@@ -60,7 +60,7 @@ def rank_units(
         raise LisError(f"alpha is {alpha!r}; a number from 0 to 1 was expected.")
     rows = scores
     for column, value in (("part", part), ("measure", measure), ("class", class_name)):
-        known = list(dict.fromkeys(rows[column]))
+        known = rows[column].unique().tolist()
         rows = rows[rows[column] == value]
         if len(rows) == 0:
             if not known:
