@@ -117,6 +117,22 @@ def test_companions_do_not_depend_on_the_scale_of_units():
         assert float(r[0, unit] + plain[unit]) == pytest.approx(value, abs=1e-5)
 
 
+def test_a_session_weighs_units_by_their_spread(models):
+    """Units measured in thousands and thousandths: in plain numbers the system would look singular."""
+    generator, classifier, _, pairs = models
+    a, b = models[2].unit_std.argsort(descending=True).tolist()[:2]
+    scale = torch.ones(pairs.r.shape[1])
+    scale[a], scale[b] = 1e4, 1e-4
+    r = pairs.r * scale
+    session = UnitSession(
+        generator, classifier, fit_link((r, pairs.w), penalty=0.01), companions=companion_directions(r)
+    )
+    plain = companion_change(companion_directions(pairs.r), pairs.r[0], {a: 0.3, b: 0.05})
+    wanted = {a: 0.3 * 1e4, b: 0.05 * 1e-4}
+    state = session.tune(session.start_from(r[0]), wanted, companions=True)
+    torch.testing.assert_close(state.r_set / scale, pairs.r[0] + plain, atol=1e-3, rtol=1e-3)
+
+
 def test_units_that_always_move_together_are_named():
     draw = torch.Generator().manual_seed(1)
     r = torch.randn(50, 6, generator=draw)
