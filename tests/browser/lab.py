@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,13 @@ def server(folder):
                 process.kill()
 
 
+def free_port():
+    """A port that nobody listens on, for programs that can't choose one themselves and tell it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def _address(process, folder):
     for _ in range(600):
         if process.poll() is not None:
@@ -157,6 +165,21 @@ IDLE = """name => {
     return (!name || widget?.context?.path === name) && widget?.context?.isReady
         && widget.sessionContext?.session?.kernel?.status === "idle";
 }"""
+
+
+KERNEL_COUNTS = """
+import collections, comm, gc, json, threading
+import psutil
+gc.collect()
+_classes = [type(thing) for thing in gc.get_objects()]
+_known = collections.Counter(f"{str(c.__module__).split('.')[0]}.{c.__name__}" for c in _classes)
+_ours = {name: n for name, n in _known.items() if name.startswith(("lis_", "ipywidgets.", "torch.Tensor", "comm."))}
+print(json.dumps(dict(
+    comms=len(comm.get_comm_manager().comms), threads=threading.active_count(),
+    rss=psutil.Process().memory_info().rss, objects=_ours,
+)))
+del _classes, _known, _ours
+"""
 
 
 class Notebook:
@@ -238,6 +261,24 @@ class Notebook:
     def kill_kernel(self, process=None):
         """Kill the kernel's process as the system does when memory runs out; JupyterLab then starts another one."""
         os.kill(process or self.kernel_process(), signal.SIGKILL)
+
+    def kernel_counts(self):
+        """What may pile up in the kernel: open comms, threads, bytes, and objects by class ("lis_widgets.Picture")."""
+        return json.loads(self.execute(KERNEL_COUNTS))
+
+    def page_counts(self):
+        """What may pile up in the page, after a garbage collection: DOM nodes, event listeners, bytes of the heap."""
+        session = self.page.context.new_cdp_session(self.page)
+        try:
+            session.send("Performance.enable")
+            for _ in range(2):  # what the first one finalises, the second one frees
+                session.send("HeapProfiler.collectGarbage")
+            found = {
+                item["name"]: item["value"] for item in session.send("Performance.getMetrics")["metrics"]
+            }
+        finally:
+            session.detach()
+        return {name: found[name] for name in ("Nodes", "JSEventListeners", "JSHeapUsedSize")}
 
     def theme(self, name):
         """Change JupyterLab's theme ("JupyterLab Light", "JupyterLab Dark"), and wait for its colours."""
