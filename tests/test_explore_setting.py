@@ -199,7 +199,7 @@ def test_a_session_shows_settings(models, session, fresh):
 CASES = {
     "one unit": {"values": {1: 0.1 + 0.2}},
     "nothing": {},
-    "several, psi": {"values": {1: 1 / 3, 5: -1e-7}, "psi": 0.1 + 0.2, "unit": 1},
+    "several, psi": {"values": {1: 1 / 3, 5: -1e-7}, "psi": 0.123456789, "unit": 1},
     "many": {"values": {u: u / 7 for u in range(8)}},
     "companions": {"values": {1: 0.4, 3: 0.01}, "companions": True},
     "activations": {"values": {1: 0.4}, "r": torch.rand(10).tolist(), "r_name": 'it\'s "mine"\n'},
