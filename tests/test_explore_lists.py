@@ -75,6 +75,17 @@ def test_scores_of_one_part_or_one_class(session, scores):
     assert [row.unit for row in of_class] == [row.unit for row in rows]
 
 
+def test_units_that_cannot_be_turned_are_not_listed(models, scores):
+    generator, classifier, _, pairs = models
+    r = pairs.r.clone()
+    r[:, 7] = 0.5  # the unit with the largest effect
+    session = UnitSession(generator, classifier, fit_link((r, pairs.w), penalty=0.01))
+    listed = [row.unit for row in unit_rows(session, scores, "sleeve", "area")]
+    everything = rank_units(scores, "sleeve", "area").unit.tolist()
+    assert everything[0] == 7 and listed == everything[1:]
+    assert 7 not in [row.unit for row in unit_rows(session)]
+
+
 def test_scores_without_a_value(session, scores):
     rows = unit_rows(session, scores, "heel", "area", RANKED_CLASSES[1])
     assert {row.detail for row in rows} == {"too few samples"}
