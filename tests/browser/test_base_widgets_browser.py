@@ -1,4 +1,4 @@
-"""The base widgets in a real JupyterLab: sliders by key, mouse and typing; pictures to the pixel; a kernel that dies."""
+"""The base widgets in a real JupyterLab: sliders by key, mouse and typing; pictures; a kernel that dies."""
 
 import json
 
@@ -96,11 +96,16 @@ def wait_for_caption(page, text):
 
 
 def pixels(page, root=".first", picture=0):
-    found = page.locator(f"{root} .lis-picture").nth(picture).locator("canvas").evaluate_all(
-        """canvases => canvases.map(canvas => {
+    found = (
+        page.locator(f"{root} .lis-picture")
+        .nth(picture)
+        .locator("canvas")
+        .evaluate_all(
+            """canvases => canvases.map(canvas => {
             const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
             return [canvas.height, canvas.width, Array.from(data).filter((_, i) => i % 4 !== 3)];
         })"""
+        )
     )
     return [np.array(data, np.uint8).reshape(height, width, 3) for height, width, data in found]
 
@@ -200,7 +205,9 @@ def test_buttons_act(notebook, page):
 def test_rows_change_and_keep_focus_and_values(notebook, page):
     slider(page).focus()
     page.keyboard.press("ArrowRight")
-    notebook.execute("kept = sliders.rows; sliders.rows = [*kept[:1], dict(key='5', label='unit 5', low=0, high=1, value=0.5)]")
+    notebook.execute(
+        "kept = sliders.rows; sliders.rows = [*kept[:1], dict(key='5', label='unit 5', low=0, high=1, value=0.5)]"
+    )
     page.locator(".first .lis-unit[data-key='5']").wait_for()
     assert page.locator(".first .lis-unit").count() == 2
     assert page.evaluate("() => document.activeElement.dataset.key") == "17"
@@ -215,8 +222,12 @@ def test_play_runs_along_the_observed_range_a_picture_a_step(notebook, page):
     assert play.get_attribute("aria-label") == "play unit 17 along its observed range"
     play.click()
     assert play.get_attribute("aria-label") == "pause unit 17"
-    page.wait_for_function("() => Number(document.querySelector('.first .lis-number').value) > 2.5", timeout=20_000)
-    page.wait_for_function("() => Number(document.querySelector('.first .lis-number').value) < 2.5", timeout=20_000)
+    page.wait_for_function(
+        "() => Number(document.querySelector('.first .lis-number').value) > 2.5", timeout=20_000
+    )
+    page.wait_for_function(
+        "() => Number(document.querySelector('.first .lis-number').value) < 2.5", timeout=20_000
+    )
     slider(page).focus()
     page.keyboard.press("ArrowRight")
     assert play.get_attribute("aria-label") == "play unit 17 along its observed range", "stops on any input"
@@ -233,7 +244,9 @@ def test_an_error_is_shown_and_forgotten(notebook, page):
     notebook.execute("broken.append(1)")
     slider(page).focus()
     page.keyboard.press("ArrowRight")
-    page.locator(".first .lis-message[role=alert]").filter(has_text="RuntimeError: no <paint> left").wait_for()
+    page.locator(".first .lis-message[role=alert]").filter(
+        has_text="RuntimeError: no <paint> left"
+    ).wait_for()
     assert page.locator(".first .lis-picture.lis-stale").count() == 1
     notebook.execute("broken.clear()")
     page.keyboard.press("ArrowRight")
@@ -282,7 +295,8 @@ def test_texts_can_be_read_in_both_themes(theme, notebook, page):
                 probe.style.color = getComputedStyle(document.body).getPropertyValue("--jp-layout-color0").trim();
                 root.appendChild(probe);
                 const texts = [...root.querySelectorAll("label, .lis-number, figcaption, .lis-end, .lis-icon")]
-                    .map(e => [e.className || e.tagName, getComputedStyle(e).color, getComputedStyle(e).backgroundColor]);
+                    .map(e => [e, getComputedStyle(e)])
+                    .map(([e, style]) => [e.className || e.tagName, style.color, style.backgroundColor]);
                 const background = getComputedStyle(probe).color;
                 probe.remove();
                 return { background, texts };
@@ -319,16 +333,17 @@ def test_panels_are_chosen_by_mouse_and_key(notebook, page):
     page.keyboard.press(" ")
     page.wait_for_timeout(300)
     assert notebook.execute("print(chosen)") == "[3, 7, 8]"
-    tops = page.locator(".second .lis-picture").nth(0).locator("canvas").evaluate_all(
-        "all => all.map(e => e.getBoundingClientRect().top)"
+    tops = (
+        page.locator(".second .lis-picture")
+        .nth(0)
+        .locator("canvas")
+        .evaluate_all("all => all.map(e => e.getBoundingClientRect().top)")
     )
     assert len(tops) == 12 and len(set(tops)) >= 2, "many panels wrap"
 
 
 def test_jpeg_is_close_and_the_newest_is_what_stays(notebook, page):
-    notebook.execute(
-        "for shift in range(60):\n    jpeg.show(smooth + np.uint8(shift), [f'shift {shift}'])"
-    )
+    notebook.execute("for shift in range(60):\n    jpeg.show(smooth + np.uint8(shift), [f'shift {shift}'])")
     page.locator(".second figcaption").filter(has_text="shift 59").wait_for()
     page.wait_for_timeout(300)
     got = pixels(page, ".second", 1)
@@ -344,7 +359,8 @@ def test_small_pixels_are_whole_device_pixels_and_large_pictures_are_scaled_smoo
     try:
         page.wait_for_function("ratio => devicePixelRatio === ratio", arg=ratio)
         page.wait_for_timeout(400)
-        read = "all => all.map(e => [e.getBoundingClientRect().width * devicePixelRatio / e.width, getComputedStyle(e).imageRendering])"
+        read = """all => all.map(e =>
+            [e.getBoundingClientRect().width * devicePixelRatio / e.width, getComputedStyle(e).imageRendering])"""
         small = page.locator(".first canvas").evaluate_all(read)
         large = page.locator(".second .lis-picture").nth(2).locator("canvas").evaluate_all(read)
         assert len(small) == len(large) == 2

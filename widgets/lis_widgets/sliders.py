@@ -39,7 +39,8 @@ class Sliders(anywidget.AnyWidget):
         key (str), label, low and high (limits), value; and, if wanted, seen_low and seen_high (the observed range:
         marked, what is outside is shaded; default: the limits), own (the start's value: a tick, and what reset goes
         to) or None, digits (decimals shown; 2), pinned (True, False, or None for no pin button), removable, tooltip.
-        Assign a new list to change rows; the values in it are what the sliders go to.
+        Assign a new list to change rows; the values in it are what the sliders go to. A value beyond the limits
+        is shown as a number, with the slider at its end.
     values : dict
         key -> value, as moved last.
 
@@ -151,7 +152,7 @@ class Sliders(anywidget.AnyWidget):
         if action == "reset":
             if row["own"] is None:
                 return
-            self.set_values({row["key"]: min(max(row["own"], row["low"]), row["high"])})
+            self.set_values({row["key"]: row["own"]})
         for callback in self._action_callbacks:
             callback(row["key"], action)
 
@@ -195,5 +196,4 @@ def checked_row(row: Mapping[str, Any]) -> dict[str, Any]:
             f"slider {key!r} goes from {full['low']} to {full['high']}, observed from {full['seen_low']} to "
             f"{full['seen_high']}; the low end must be below the high one."
         )
-    full["value"] = min(max(full["value"], full["low"]), full["high"])
     return full

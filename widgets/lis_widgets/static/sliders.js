@@ -117,8 +117,8 @@ function render({ model, el }) {
 
   function place(line, value) {
     const { row } = line;
-    line.value = clamp(row, value);
-    line.range.value = line.value;
+    line.value = value; // what Python set may lie beyond the limits: the number says so, the slider is at its end
+    line.range.value = clamp(row, value);
     const shown = text(row, line.value);
     const outside = line.value < row.seen_low || line.value > row.seen_high;
     line.range.setAttribute("aria-valuetext", outside ? `${shown}, outside the observed range` : shown);
@@ -128,7 +128,7 @@ function render({ model, el }) {
   }
 
   function move(line, value) {
-    place(line, value);
+    place(line, clamp(line.row, value));
     pending[line.row.key] = line.value;
     line.sent = Infinity; // until it is
     post.send(() => {
