@@ -317,7 +317,7 @@ def test_photographs_are_labelled_without_a_generator(tmp_path):
     by_picture = tiny_segmenter([x])
     pictures = [LabelledPicture(f"{i}.png", label=0, photograph=i) for i in (3, 1)]
     folder = labelling_folder(tmp_path / "a", None, LEGEND, pictures, photographs, by_picture)
-    assert torch.equal(folder.picture(0), x[3]) and folder.title(1) == "class 0, photograph 1"
+    assert torch.equal(folder.picture(0), x[3]) and folder.title(1) == "one, photograph 1"
     assert torch.equal(folder.guess(1), by_picture([x[1:2]]).argmax(1)[0].to(torch.uint8))
     folder.labels(0)
     folder.save(0, folder.guess(0))

@@ -6,6 +6,7 @@ from .charts import Charts
 from .code_box import CodeBox
 from .live import Live
 from .message import Message
+from .part_labeller import PartLabeller
 from .picture import Picture
 from .sliders import Sliders
 from .snapshot import Snapshot, static_html
@@ -17,6 +18,7 @@ __all__ = [
     "CodeBox",
     "Live",
     "Message",
+    "PartLabeller",
     "Picture",
     "Sliders",
     "Snapshot",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .labelling import LabellingFolder, MaskChangedError, choose_pictures, labelling_folder
+from .label_choice import choose_photographs, choose_pictures
+from .labelling import LabellingFolder, MaskChangedError, labelling_folder
 from .legend import Legend
 from .mask_list import LabelledPicture
 from .masks import PartMasks, collect_masks, load_masks, save_masks
@@ -47,6 +48,7 @@ __all__ = [
     "PhotographParts",
     "Segmenter",
     "angle_difference",
+    "choose_photographs",
     "choose_pictures",
     "class_scores",
     "collect_masks",

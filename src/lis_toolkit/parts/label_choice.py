@@ -10,6 +10,7 @@ from ..names import class_indices, finite_number, spelling_hint, whole_number
 from .mask_list import SPLITS, LabelledPicture
 
 if TYPE_CHECKING:
+    from ..datasets import Photographs
     from ..stylegan import Generator
 
 
@@ -73,4 +74,36 @@ def choose_pictures(
         for seed in own:
             name = f"{seed:04d}{truncated}.png" if k is None else f"{k:0{wide}d}_{seed:04d}{truncated}.png"
             pictures.append(LabelledPicture(name, label=k, seed=seed, psi=psi, split=split))
+    return tuple(pictures)
+
+
+def choose_photographs(
+    photographs: Photographs,
+    classes: Iterable[str | int] | str | int | None = None,
+    per_class: int = 6,
+    split: str = "held out",
+) -> tuple[LabelledPicture, ...]:
+    """Choose photographs to label, the first ones of every class: for checks, since a generator learns from its own.
+
+    Raises
+    ------
+    LisError
+        For classes, numbers and splits that don't exist, and classes without photographs.
+
+    Examples
+    --------
+    >>> choose_photographs(load_fashion("sample"), ["Coat"], per_class=2)[0].photograph
+    400
+    """
+    per_class = whole_number(per_class, "per_class", 1, 1000)
+    pictures = []
+    for k in class_indices(classes, photographs.classes, "the data set"):
+        own = (photographs.labels == k).nonzero()[:per_class, 0].tolist()
+        if not own:
+            raise LisError(f"there is no photograph of class {photographs.classes[k]!r}; leave it out.")
+        names = [f"photograph_{i:05d}.png" for i in own]
+        pictures += [
+            LabelledPicture(name, label=k, photograph=i, split=split)
+            for name, i in zip(names, own, strict=True)
+        ]
     return tuple(pictures)

@@ -63,6 +63,8 @@ class LabelPictures:
     ) -> None:
         self.listed, self.generator, self.w = listed, generator, w
         self.photographs = image_tensor(photographs)
+        known = photographs if isinstance(photographs, Photographs) else None
+        self._classes = generator.classes if generator is not None else known.classes if known else ()
         self._rendered: dict[int, Tensor] = {}
         self._guessed: dict[int, Tensor] = {}
         self.check(listed)
@@ -123,8 +125,7 @@ class LabelPictures:
     def title(self, i: int) -> str:
         """Return a picture's name for people: "Coat, seed 17, psi 0.7", or "Coat, photograph 17"."""
         p = self._entry(i)
-        classes = self.generator.classes if self.generator is not None else ()
-        label = -1 if p.label is None else p.label
+        classes, label = self._classes, -1 if p.label is None else p.label
         name = classes[label] + ", " if 0 <= label < len(classes) else f"class {label}, " * (label >= 0)
         if p.photograph is not None:
             return f"{name}photograph {p.photograph}"

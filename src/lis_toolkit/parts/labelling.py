@@ -16,10 +16,9 @@ from ..datasets import Photographs
 from ..errors import LisError
 from ..files import atomic_path, load_tensors, sha256_file
 from ..names import whole_number
-from .label_choice import choose_pictures
 from .label_pictures import LabelPictures, image_tensor, picture_size
 from .legend import Legend, as_legend
-from .mask_files import check_labels, content_key, read_mask, write_mask
+from .mask_files import check_labels, read_mask, write_mask
 from .mask_list import LabelledPicture, MaskList
 from .masks import LATENTS_FILE, LEGEND_FILE, PartMasks, load_masks
 from .network import Segmenter
@@ -27,7 +26,7 @@ from .network import Segmenter
 if TYPE_CHECKING:
     from ..stylegan import Generator
 
-__all__ = ["LabellingFolder", "MaskChangedError", "choose_pictures", "content_key", "labelling_folder"]
+__all__ = ["LabellingFolder", "MaskChangedError", "labelling_folder"]
 
 PLAN_FILE = "to-label.json"  # like legend.json, but with the pictures that have no mask yet
 

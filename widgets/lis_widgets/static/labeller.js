@@ -1,0 +1,421 @@
+// The part labeller put together: pictures, tools, keys, saving. After kit.js and the other labeller_*.js.
+
+const HISTORIES = 20; // pictures whose undo is kept
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+function render({ model, el }) {
+  const names = model.get("names");
+  const files = model.get("files");
+  const panel = labellerPanel(names, model.get("colours"));
+  const { root, holder } = panel;
+  el.appendChild(root);
+  const stage = new Stage(holder, model.get("colours"));
+  const painter = new Painter((box) => stage.changed(box), () => saver.save(file, painter.map.data));
+  const saver = new Saver(model, { silent, state, refused, unkept });
+  const histories = new Map(); // file -> { history, key } of pictures left
+
+  let file = null; // whose map is shown
+  let guess = null;
+  let pointer = null; // where it is, in the picture; null while it is elsewhere
+  let cursor = null; // the keyboard's, a pixel; null while the pointer is used
+  let drag = null; // of the picture
+  let spaceDown = false;
+  let reloading = false; // the file is to replace what was painted
+
+  const index = () => model.get("index");
+  const pixel = ({ x, y }) => ({ x: Math.floor(x), y: Math.floor(y) });
+  const middle = () => ({ x: painter.map.width >> 1, y: painter.map.height >> 1 });
+  const brushAt = (at) => (painter.size % 2 ? pixel(at) : { x: Math.round(at.x), y: Math.round(at.y) });
+  const bytesOf = (name) => {
+    const value = model.get(name);
+    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  };
+
+  // ---- what is said
+
+  function describe() {
+    const at = cursor ?? (pointer && stage.inside(pointer) ? pixel(pointer) : null);
+    const there = at ? names[painter.at(at)] : "";
+    const { width, height } = painter.map;
+    const zoom = stage.zoom >= 1 ? `${Number(stage.zoom.toFixed(1))} ×` : `${Math.round(stage.zoom * 100)} %`;
+    panel.readout.textContent = `${width} × ${height} px, shown ${zoom}${at ? ` · x ${at.x}, y ${at.y}: ${there}` : ""}`;
+    const where = cursor ? `cursor at ${at.x}, ${at.y}: ${there}` : "arrow keys move a cursor";
+    holder.setAttribute("aria-label", `${model.get("titles")[index()] ?? ""}; ${where}`);
+    panel.rows.forEach((row, i) => row.classList.toggle("lis-there", there === names[i]));
+    buttons();
+  }
+
+  function refresh() {
+    const marks = model.get("marks");
+    const titles = model.get("titles");
+    panel.choice.replaceChildren(...files.map((_, i) =>
+      element("option", { value: i }, `${marks[i] ? "✓" : "○"} ${i + 1}. ${titles[i]}`)));
+    panel.choice.value = String(index());
+    panel.progress.textContent = `${marks.filter(Boolean).length} of ${files.length} labelled`;
+    panel.previous.disabled = index() <= 0;
+    panel.next.disabled = index() >= files.length - 1;
+    panel.onwards.disabled = marks.every((mark, i) => mark || i === index());
+  }
+
+  function buttons() {
+    const { locked, history, tool, label, size } = painter;
+    panel.tools.forEach((made) => made.setAttribute("aria-pressed", String(made.dataset.tool === tool)));
+    panel.radios.forEach((radio, i) => { radio.checked = i === label; });
+    panel.undo.disabled = locked || !history.canUndo;
+    panel.redo.disabled = locked || !history.canRedo;
+    panel.take.disabled = locked || !guess;
+    panel.ghostField.hidden = !guess;
+    panel.clear.disabled = panel.keep.disabled = locked;
+    panel.brush.value = size;
+    panel.brushText.textContent = `${size} px`;
+    holder.classList.toggle("lis-locked", locked);
+    holder.dataset.tool = tool;
+  }
+
+  function tell(box, text, ...actions) {
+    box.replaceChildren(...(text ? [text, ...actions.flatMap((action) => [" ", action])] : []));
+  }
+
+  function action(text, title, act) {
+    const made = labelledButton(text, "", title);
+    made.addEventListener("click", act);
+    return made;
+  }
+
+  const WORDS = { none: "no mask yet", saving: "saving …", done: "saved", failed: "not saved" };
+  function state(kind) {
+    if (kind === "saving" && root.dataset.saved === "failed") return; // until an answer comes
+    if (kind === "done") tell(panel.problem, "");
+    root.dataset.saved = kind;
+    panel.saved.className = `lis-saved lis-${kind}`;
+    panel.saved.textContent = WORDS[kind];
+  }
+
+  function silent() {
+    const here = "What you painted is kept in this browser: after a restart run this cell again to get it back.";
+    tell(panel.problem, `The kernel does not answer: it is busy with another cell, or was restarted. ${saver.waits ? here : ""}`);
+    if (saver.waits) state("failed");
+  }
+
+  function refused(name, text, changed) {
+    const reload = action("Reload the file", "Undo then brings back what you painted", () => {
+      reloading = true;
+      saver.send({ kind: "reload" });
+    });
+    tell(panel.problem, text, ...(changed && name === file ? [reload] : []));
+    if (name) state("failed");
+  }
+
+  function unkept() {
+    tell(panel.note, "This browser keeps no strokes: what the kernel does not answer to would be lost.");
+  }
+
+  // ---- to the kernel and back
+
+  function go(to) {
+    panel.choice.value = String(index());
+    if (to < 0 || to >= files.length || to === index()) return;
+    painter.finish();
+    saver.send({ kind: "go", index: to });
+  }
+
+  function goOn() {
+    const marks = model.get("marks");
+    const order = files.map((_, i) => (index() + 1 + i) % files.length);
+    go(order.find((i) => !marks[i] && i !== index()) ?? -1);
+  }
+
+  function receive(message) {
+    saver.receive(message);
+    if (message.kind === "keys" && message.view === saver.view) offer(message.keys);
+    // Painted in another view of this labeller: its labels are not sent to all.
+    const other = message.kind === "saved" && message.view !== saver.view ? message.key : null;
+    if (message.file === file && other && other !== contentKey(painter.map.data)) catchUp();
+  }
+
+  function catchUp() {
+    if (!saver.waiting(file) && !painter.stroke) saver.ask({ kind: "reload" });
+  }
+
+  // Strokes that an earlier kernel never confirmed, where the file is still what they were painted on.
+  function offer(keys) {
+    if (keys[file] && keys[file] !== saver.known.get(file)) catchUp();
+    const found = saver.newer(keys, painter.map.data.length);
+    if (!found.length) return;
+    const restore = action("Restore and save", "", () => {
+      tell(panel.offer, "");
+      for (const [name, entry] of found) {
+        if (name === file) painter.replace(entry.data);
+        else saver.save(name, entry.data, entry.bases);
+      }
+      describe();
+    });
+    const drop = action("Discard", "", () => {
+      tell(panel.offer, "");
+      for (const [name] of found) saver.kept.drop(name);
+    });
+    const titles = found.map(([name, { at }]) =>
+      `${model.get("titles")[files.indexOf(name)]} (${new Date(at).toLocaleString()})`);
+    tell(panel.offer, `The kernel stopped before it had saved all strokes of ${titles.join("; ")}.`, restore, drop);
+  }
+
+  // The kernel shows a picture: another one, or the present one again.
+  function show() {
+    const [height, width] = model.get("size");
+    const name = files[index()];
+    const data = bytesOf("label_bytes").slice();
+    const found = bytesOf("guess_bytes");
+    const ours = name === file && (saver.waiting(name) || painter.stroke) && !reloading; // newer than the kernel's
+    guess = data.length && found.length === data.length ? found.slice() : null;
+    painter.locked = model.get("locked");
+    if (name !== file) {
+      if (file) histories.set(file, { history: painter.history, key: contentKey(painter.map.data) });
+      if (histories.size > HISTORIES) histories.delete(histories.keys().next().value);
+      const old = histories.get(name);
+      painter.open({ data, width, height }, old?.key === contentKey(data) ? old.history : new LabelHistory());
+      histories.delete(name);
+      file = name;
+      drag = null;
+      panel.brush.max = Math.max(16, Math.round(width / 8));
+      if (cursor) cursor = { x: Math.min(cursor.x, width - 1), y: Math.min(cursor.y, height - 1) };
+    } else if (!ours) {
+      painter.stroke = null;
+      const before = painter.map.data;
+      const box = changedBox(before, data, width);
+      painter.map.data = data;
+      if (box) painter.history.push(before, painter.map, box);
+    }
+    reloading = false;
+    if (!ours) {
+      saver.known.set(name, contentKey(data));
+      state(model.get("marks")[index()] ? "done" : "none");
+    }
+    saver.heard();
+    tell(panel.problem, model.get("problem"), ...(painter.locked
+      ? [action("Read it again", "", () => saver.send({ kind: "reload" }))] : []));
+    tell(panel.note, model.get("note"));
+    stage.show(bytesOf("rgb"), painter.map, guess);
+    root.dataset.file = file;
+    root.dataset.revision = model.get("revision");
+    refresh();
+    describe();
+  }
+
+  // ---- pointer
+
+  stage.drawUpper = (context) => {
+    const at = cursor ?? (pointer && (painter.stroke || stage.inside(pointer)) ? pointer : null);
+    const { corners, brushing, locked, size } = painter;
+    if (corners.length) stage.traceCorners(context, corners, at && pixel(at));
+    if (!at || locked) return;
+    if (brushing && !drag) stage.traceBrush(context, cursor ?? brushAt(at), brushOffsets(size));
+    else if (cursor) stage.traceBrush(context, cursor, [[0, 0]]);
+  };
+
+  function looked() {
+    stage.hover();
+    describe();
+  }
+
+  holder.addEventListener("pointerdown", (event) => {
+    holder.focus({ preventScroll: true });
+    if (event.button > 1) return;
+    event.preventDefault();
+    painter.finish();
+    holder.setPointerCapture(event.pointerId);
+    pointer = stage.locate(event);
+    cursor = null;
+    if (event.button === 1 || painter.tool === "move" || spaceDown) {
+      drag = { x: event.clientX, y: event.clientY };
+    } else if (event.altKey) {
+      if (stage.inside(pointer)) painter.choose(painter.at(pixel(pointer)));
+    } else if (painter.brushing) {
+      painter.strokeTo(brushAt(pointer));
+    } else if (stage.inside(pointer)) {
+      painter.apply(pixel(pointer));
+    }
+    looked();
+  });
+  holder.addEventListener("pointermove", (event) => {
+    const moved = !pointer || event.movementX || event.movementY;
+    pointer = stage.locate(event);
+    if (drag) {
+      stage.pan(event.clientX - drag.x, event.clientY - drag.y);
+      drag = { x: event.clientX, y: event.clientY };
+    } else if (painter.stroke && !cursor) {
+      const all = event.getCoalescedEvents?.() ?? [];
+      for (const one of all.length ? all : [event]) painter.strokeTo(brushAt(stage.locate(one)));
+    }
+    if (moved && !(painter.stroke && cursor)) cursor = null;
+    looked();
+  });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
+    holder.addEventListener(end, () => {
+      drag = null;
+      if (!cursor) painter.finish();
+      looked();
+    });
+  }
+  holder.addEventListener("pointerleave", () => {
+    pointer = null;
+    looked();
+  });
+  holder.addEventListener("dblclick", () => {
+    if (painter.tool === "polygon" && painter.corners.length > 2) painter.closePolygon();
+    looked();
+  });
+  // Only where the focus is: else the wheel scrolls the notebook.
+  holder.addEventListener("wheel", (event) => {
+    if (!root.contains(document.activeElement)) return;
+    event.preventDefault();
+    const box = holder.getBoundingClientRect();
+    stage.zoomBy(event.deltaY < 0 ? 1 : -1, event.clientX - box.left, event.clientY - box.top);
+    describe();
+  }, { passive: false });
+
+  // ---- keys: those of fields and buttons stay theirs
+
+  function moveCursor([dx, dy], painting) {
+    const { width, height } = painter.map;
+    const from = cursor ?? (pointer && stage.inside(pointer) ? pixel(pointer) : middle());
+    // The first arrow shows where the cursor is.
+    const by = cursor || painting ? [dx, dy] : [0, 0];
+    cursor = {
+      x: Math.max(0, Math.min(width - 1, from.x + by[0])), y: Math.max(0, Math.min(height - 1, from.y + by[1])),
+    };
+    if (painting && painter.brushing) {
+      if (!painter.stroke) painter.strokeTo(from);
+      painter.strokeTo(cursor);
+    }
+    stage.reveal(cursor);
+  }
+
+  function onStage(event) {
+    if (ARROWS[event.key]) {
+      moveCursor(ARROWS[event.key], event.shiftKey);
+    } else if (event.key === " " && pointer && !cursor) {
+      spaceDown = true; // to drag the picture with
+    } else if (event.key === " ") {
+      cursor ??= middle();
+      if (!event.repeat) {
+        painter.apply(cursor);
+        painter.finish();
+      }
+    } else if (event.key === "Enter" && painter.corners.length) {
+      painter.closePolygon();
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  const resize = (size) => { painter.size = Math.max(1, Math.min(Number(panel.brush.max), size)); };
+  const commands = {
+    "[": () => resize(painter.size - 1), "]": () => resize(painter.size + 1),
+    "+": () => stage.zoomBy(1), "=": () => stage.zoomBy(1), "-": () => stage.zoomBy(-1), w: () => stage.fit(),
+    ",": () => go(index() - 1), PageUp: () => go(index() - 1), ".": () => go(index() + 1), PageDown: () => go(index() + 1),
+    n: goOn, t: () => guess && painter.replace(guess),
+    s: () => {
+      painter.finish();
+      if (!painter.locked) saver.save(file, painter.map.data);
+    },
+    g: () => panel.ghost.click(), o: () => panel.outlines.click(),
+    Delete: () => painter.replace(new Uint8Array(painter.map.data.length)),
+    Escape: () => { painter.corners = []; }, Backspace: () => painter.corners.pop(),
+  };
+  for (const [name, , key] of TOOLS) commands[key] = () => painter.use(name);
+
+  function command(event) {
+    const letter = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if ((event.ctrlKey || event.metaKey) && !event.altKey) {
+      const way = { z: event.shiftKey ? "redo" : "undo", y: "redo" }[letter];
+      if (way) painter.step(way);
+      else if (letter === "s") commands.s();
+      return Boolean(way) || letter === "s";
+    }
+    // Digits by their place on the keyboard, so that Shift works; but what a layout puts a sign on is no digit.
+    const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code);
+    if (digit && !event.altKey && (event.shiftKey || /^\d$/.test(event.key))) {
+      const label = Number(digit[1]) + (event.shiftKey ? 9 : 0);
+      if (label < names.length && !(event.shiftKey && label === 9)) painter.choose(label);
+      return true;
+    }
+    // On some keyboards the brackets need AltGr, which browsers call Ctrl and Alt.
+    if (((event.altKey || event.ctrlKey) && !"[]".includes(letter)) || !Object.hasOwn(commands, letter)) return false;
+    commands[letter]();
+    return true;
+  }
+
+  root.addEventListener("keydown", (event) => {
+    event.stopPropagation(); // nothing of this is for the notebook
+    const own = event.target.matches("select, input[type=range], summary"); // letters and arrows are theirs
+    if (own && !event.ctrlKey && !event.metaKey) return;
+    if ((event.target === holder && onStage(event)) || command(event)) {
+      event.preventDefault();
+      looked();
+    }
+  });
+  root.addEventListener("keyup", (event) => {
+    event.stopPropagation();
+    if (event.key === " ") spaceDown = false;
+    if (event.key === "Shift" && cursor) painter.finish();
+    describe();
+  });
+  holder.addEventListener("blur", () => {
+    spaceDown = false;
+    painter.finish();
+  });
+  holder.addEventListener("focus", () => {
+    if (holder.matches(":focus-visible") && !pointer) moveCursor([0, 0], false);
+    looked();
+  });
+
+  // ---- buttons and fields
+
+  const does = (made, act) => made.addEventListener("click", () => {
+    act();
+    looked();
+  });
+  panel.tools.forEach((made) => does(made, () => painter.use(made.dataset.tool)));
+  panel.radios.forEach((radio, i) => radio.addEventListener("change", () => {
+    painter.choose(i);
+    looked();
+  }));
+  for (const [made, name] of [
+    [panel.previous, "PageUp"], [panel.next, "PageDown"], [panel.onwards, "n"], [panel.take, "t"], [panel.clear, "Delete"],
+    [panel.keep, "s"], [panel.reduce, "-"], [panel.enlarge, "+"], [panel.whole, "w"],
+  ]) does(made, commands[name]);
+  does(panel.undo, () => painter.step("undo"));
+  does(panel.redo, () => painter.step("redo"));
+  panel.choice.addEventListener("change", () => go(Number(panel.choice.value)));
+  panel.brush.addEventListener("input", () => {
+    resize(Number(panel.brush.value));
+    looked();
+  });
+  for (const [control, read] of [
+    [panel.opacity, () => { stage.opacity = Number(panel.opacity.value) / 100; }],
+    [panel.outlines, () => { stage.outlines = panel.outlines.checked; }],
+    [panel.ghost, () => { stage.ghost = panel.ghost.checked; }],
+  ]) {
+    control.addEventListener("input", () => {
+      read();
+      stage.redraw();
+    });
+  }
+
+  // ---- life
+
+  const remark = () => tell(panel.note, model.get("note"));
+  const listeners = [["change:revision", show], ["change:marks", refresh], ["change:note", remark], ["msg:custom", receive]];
+  for (const [event, react] of listeners) model.on(event, react);
+  show();
+  saver.ask({ kind: "keys", files: files.filter((name) => name === file || saver.kept.get(name)) });
+  return () => {
+    painter.finish();
+    stage.end();
+    clearTimeout(saver.timer);
+    for (const [event, react] of listeners) model.off(event, react);
+  };
+}
+
+export default { render };
