@@ -107,20 +107,17 @@ class Explorer(Snapshot, ipywidgets.VBox):
             "move the units along that usually move with those that are set, so that the picture stays a likely one",
         )
         self._origin = ipywidgets.Label()
-        self._back = button("← Back", "the setting before", self._guarded(self.back))
-        self._forward = button("Forward →", "the setting after", self._guarded(self.forward))
+        self._back = button("Back", "the setting before", self._guarded(self.back))
+        self._forward = button("Forward", "the setting after", self._guarded(self.forward))
         options = [self.outlines] if session.segmenter is not None else []
         options += [self.companions] if session.companions is not None else []
-        self._controls = flow(
-            *self._from.children,
-            self.scale,
-            *options,
+        buttons = ipywidgets.HBox([  # they stay together
             button("As it was", "set everything to what it is in this sample", self._guarded(self.reset)),
             button("Random", "another sample of any class", self._guarded(self.random)),
             self._back,
             self._forward,
-            self._origin,
-        )
+        ])  # fmt: skip
+        self._controls = flow(*self._from.children, self.scale, *options, buttons, self._origin)
         self.scale.observe(lambda _: self._plot(), "value")
         self.outlines.observe(lambda _: self._request(), "value")
         self.companions.observe(lambda _: self._adjust(), "value")

@@ -42,8 +42,8 @@ def moved_figure(state: UnitState) -> dict[str, Any]:
                 [OTHER if unit in state.values else AFTER for unit, _ in moved],
             )
         },
-        "units that moved most" + (" (orange: set)" if state.values else ""),
-        axis="change of activation, read from the picture",
+        "units that moved most",
+        axis="change of activation" + (" (orange: set)" if state.values else ""),
         hover="%{x:+.3g}",
     )
 

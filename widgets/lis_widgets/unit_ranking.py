@@ -73,7 +73,7 @@ class UnitRanking(ipywidgets.VBox):
         """Fill the list with what the dropdowns say."""
         part, measure = self.part.value, self.measure.value
         if part == BY_SPREAD:
-            self.list.set_rows(unit_rows(self.session), "by spread (standard deviation) over the pairs")
+            self.list.set_rows(unit_rows(self.session), "by spread over the link's pairs")
             return
         rows = unit_rows(
             self.session,

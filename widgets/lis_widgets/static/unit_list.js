@@ -1,6 +1,6 @@
 // A search box over a listbox of units. The kernel holds all rows and sends those found; a sparkline is one SVG path.
 
-const WIDE = 64;
+const WIDE = 56;
 const HIGH = 18;
 let lists = 0; // for ids that are told apart in a page
 
