@@ -228,7 +228,7 @@ class UnitExplorer(Explorer):
         if index == self.unit:
             return
         values = {u: v for u, v in self._setting.values.items() if u in self._pins}
-        if index not in self._pins:
+        if index not in values:
             values[index] = self.session.observed(index)[1]
         self._change(replace(self._setting, unit=index, values=values))
 
