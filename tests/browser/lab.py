@@ -313,40 +313,6 @@ class Notebook:
             locator.screenshot(path=path)
 
 
-class Explorer:
-    """The UnitExplorer of a notebook, by what is on the screen."""
-
-    def __init__(self, notebook):
-        self.notebook, self.page = notebook, notebook.page
-        self.root = self.page.locator(".lis-explorer")
-        self.handle = self.root.locator(".lis-unit .noUi-handle")
-        self.root.locator("canvas").nth(2).wait_for(timeout=60_000)
-        self.root.locator(".js-plotly-plot .gtitle").nth(1).wait_for(timeout=60_000)
-
-    def pixels(self):
-        """RGB bytes of each canvas: list of (height, width, bytes)."""
-        found = self.root.locator("canvas").evaluate_all(
-            """canvases => canvases.map(canvas => {
-                const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-                return [canvas.height, canvas.width, Array.from(data).filter((_, i) => i % 4 !== 3)];
-            })"""
-        )
-        return [(height, width, bytes(values)) for height, width, values in found]
-
-    def captions(self):
-        return self.root.locator("figcaption").all_text_contents()
-
-    def readout(self):
-        return float(self.root.locator(".lis-unit .widget-readout").inner_text())
-
-    def wait_for_caption(self, text, timeout=20):
-        """Wait until the middle picture says that it is of this value."""
-        self.root.locator("figcaption").nth(1).filter(has_text=text).wait_for(timeout=timeout * 1000)
-
-    def message(self):
-        return self.root.locator(".lis-message").inner_text()
-
-
 # Texts that are seen, each with its colour and what is behind it, both as they come out after transparency.
 TEXTS = """root => {
     const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
