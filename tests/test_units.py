@@ -85,7 +85,7 @@ def test_shapes_and_places(walk):
     shapes = {
         f.name: tuple(getattr(walk, f.name).shape)
         for f in dataclasses.fields(walk)
-        if f.name not in ("unit", "observed")
+        if f.name not in ("unit", "observed", "companions")
     }
     assert shapes == {
         "values": (4,),
@@ -97,6 +97,7 @@ def test_shapes_and_places(walk):
         "start": (3, 1, 16, 16),
         "start_r": (3, 10),
         "start_logits": (3, 3),
+        "given": (3, 10),
     }
     tensors = [getattr(walk, name) for name in shapes]
     assert {t.dtype for t in tensors} == {torch.float32} and not any(t.requires_grad for t in tensors)

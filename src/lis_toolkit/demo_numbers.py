@@ -14,8 +14,9 @@ from .datasets import Photographs
 from .features import extract_features
 from .link import Link
 from .link_report import LinkReport
+from .link_tables import report_numbers
 from .pairs import Pairs
-from .trust import LEVELS, unit_level
+from .trust import unit_level
 from .units import UnitWalk, tune_unit
 
 if TYPE_CHECKING:
@@ -27,54 +28,15 @@ __all__ = ["best_answering", "describe_link", "describe_walk", "pick_units", "st
 def describe_link(link: Link, report: LinkReport, classes: Sequence[str]) -> dict[str, Any]:
     """Return the numbers of a link and its report that are spoken about, and the report in full; NaN is None.
 
-    Cycles, from "pairs" and "photographs" of the report, are {accuracy, low, high, count, per_class}; the judge's,
-    where there is one, the same without classes.
+    The report's are those of `report_numbers`.
     """
-    full = report.to_dict()
-    rows = {row["what"]: row for row in full["cycle"]}
-    order = {row["what"]: row for row in full["order"]}
-
-    def cycle(what: str, count: str = "", columns: Sequence[str] = ()) -> dict[str, Any] | None:
-        if what not in rows:
-            return None
-        row = rows[what]
-        found = {"accuracy": row["share"], "low": row["low"], "high": row["high"], "count": row["n"]}
-        if columns:
-            names = ("accuracy", "low", "high", "count")
-            found["per_class"] = {
-                one["class"]: dict(zip(names, (one[column] for column in (*columns, count)), strict=True))
-                for one in full["classes"]
-                if one[count]
-            }
-        return found
-
     return {
         "method": link.method,
         "penalty": link.penalty,
         "units": link.num_units,
         "latents": link.w_dim,
         "constant_units": len(link.constant_units),
-        **{name: full[name] for name in ("r2", "r2_low", "r2_high", "r2_in_sample", "r2_within")},
-        "r2_per_class": {row["class"]: row["r2"] for row in full["classes"] if row["r2"] is not None},
-        "cycle_pairs": cycle("pairs", "pairs", ("cycle", "cycle_low", "cycle_high")),
-        "cycle_photographs": cycle("photographs", "photographs", ("photo_cycle", "photo_low", "photo_high")),
-        "judge_pairs": cycle("pairs, by the judge"),
-        "judge_photographs": cycle("photographs, by the judge"),
-        "cycle_correlation": [row["cycle_correlation"] for row in full["units"]],
-        "shared_order": {key: order["pairs"][key] for key in ("correlation", "p_value", "n")},
-        "fidelity": _fidelity(full["fidelity"]),
-        "report": full,
-    }
-
-
-def _fidelity(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Sum up the report's unit fidelity, of units spread evenly and chosen for nothing."""
-    slopes = sorted(row["slope"] for row in rows if row["slope"] is not None)
-    levels = [unit_level(row["slope"] or 0.0, row["correlation"] or 0.0) for row in rows]
-    return {
-        "tested": len(rows),
-        "median_slope": slopes[len(slopes) // 2] if slopes else None,
-        **{level: levels.count(level) for level in LEVELS},
+        **report_numbers(report),
     }
 
 

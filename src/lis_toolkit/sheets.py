@@ -108,7 +108,7 @@ def contact_sheet(
     notes = [[] if weights is None else vote_lines(weights[:, walk.unit], classes) for walk in walks]
     if captions is not None:
         notes = [lines + caption.splitlines() for lines, caption in zip(notes, captions, strict=True)]
-    texts = [_step_texts(walk, sample, classes) for walk in walks]
+    texts = [step_texts(walk, sample, classes) for walk in walks]
     longest = max(len(line) for lines in [[""], *notes] for line in lines)
     above = max(len(text) for steps in texts for text, _, _ in steps)
     below = max(len(text) for steps in texts for _, text, _ in steps)
@@ -132,7 +132,7 @@ def contact_sheet(
     return sheet.figure()
 
 
-def _step_texts(walk: UnitWalk, sample: int, classes: Sequence[str] | None) -> list[tuple[str, str, bool]]:
+def step_texts(walk: UnitWalk, sample: int, classes: Sequence[str] | None) -> list[tuple[str, str, bool]]:
     """Say for each step what was set and read, the class seen ("" by an encoder), and whether it is the first's."""
     shown = softmax(walk.logits[sample])  # [S, K]
     best = shown.argmax(1).tolist() if shown.shape[1] else None

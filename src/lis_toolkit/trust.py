@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Finding", "findings", "unit_level"]
+__all__ = ["Finding", "findings", "link_findings", "unit_level"]
 
 # (good from, with care from): conventions of this report, not of the paper; below the second, do not build on it.
 THRESHOLDS = {
@@ -19,6 +19,7 @@ THRESHOLDS = {
     "units that come back": (0.75, 0.4),
     "units that answer": (0.75, 0.4),
 }
+MOST_NAMES = 10  # of classes in one sentence
 LEVELS = {"good": "trust", "care": "with care", "no": "do not build on it"}
 
 
@@ -51,11 +52,27 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
     >>> findings(json.loads(Path("demo/metrics.json").read_text()))[0].topic
     'the link'
     """
-    link = metrics["link"]
+    return link_findings(metrics["link"], metrics["units"])
+
+
+def link_findings(link: Mapping[str, Any], units: list[Mapping[str, Any]] | None = None) -> list[Finding]:
+    """Return what the numbers of a link (`link_tables.report_numbers`) allow to say, and those of units shown.
+
+    Examples
+    --------
+    >>> link_findings(report_numbers(report))[0].level
+    'good'
+    """
     found = [_about_r2(link)]
-    found.append(
-        _about_cycle(link["cycle_pairs"], link["judge_pairs"], "generated images", "not used in the fit")
-    )
+    if link["cycle_pairs"]:
+        pairs = link["cycle_pairs"], link["judge_pairs"]
+        found.append(_about_cycle(*pairs, "generated images", "not used in the fit"))
+    else:
+        found.append(
+            Finding(
+                "no", "generated images", "Not measured: the classifier has no head, so it sees no class."
+            )
+        )
     if link["cycle_photographs"]:
         real = link["cycle_photographs"], link["judge_photographs"]
         found.append(_about_cycle(*real, "real photographs", "which nothing was fitted to"))
@@ -65,8 +82,14 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
                 "no", "real photographs", "Not measured: there are no photographs for these models' classes."
             )
         )
-    found += _about_units(link, metrics["units"])
-    order = {name: measured(value) for name, value in link["shared_order"].items()}
+    found += _about_units(link, units or [])
+    found.append(_about_order({name: measured(value) for name, value in link["shared_order"].items()}))
+    return found
+
+
+def _about_order(order: Mapping[str, float]) -> Finding:
+    if math.isnan(order["p_value"]):
+        return Finding("no", "shared order", "Not measured: there were too few images, or all were equal.")
     if order["p_value"] < 0.05:
         text = "Activations and latents order images alike beyond chance, so a linear map between them has a ground."
     else:
@@ -74,8 +97,7 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
     text += (
         f" (Rank correlation {order['correlation']:.2f}, p = {order['p_value']:.2g} against permutations.)"
     )
-    found.append(Finding("good" if order["p_value"] < 0.05 else "no", "shared order", text))
-    return found
+    return Finding("good" if order["p_value"] < 0.05 else "no", "shared order", text)
 
 
 def measured(value: float | None) -> float:
@@ -85,6 +107,8 @@ def measured(value: float | None) -> float:
 
 def _share(r2: float) -> str:
     """Say an R2; one below 0, worse than the mean, is nothing explained."""
+    if math.isnan(r2):
+        return "an unknown share"
     return "none" if r2 <= 0 else f"{r2:.0%}"
 
 
@@ -122,10 +146,10 @@ def _about_cycle(cycle: Mapping[str, Any], judge: Mapping[str, Any] | None, what
         if grade(one["accuracy"], "cycle") == "no"
     }
     if weak:
-        names = ", ".join(
-            f"{name} ({value:.0%})" for name, value in sorted(weak.items(), key=lambda item: item[1])
-        )
-        text += f" Do not read single pictures of: {names}."
+        worst = sorted(weak.items(), key=lambda item: item[1])
+        names = ", ".join(f"{name} ({value:.0%})" for name, value in worst[:MOST_NAMES])
+        more = f" and {len(worst) - MOST_NAMES} more classes" if len(worst) > MOST_NAMES else ""
+        text += f" Do not read single pictures of: {names}{more}."
         level = "care" if level == "good" else level
     return Finding(level, what, text)
 

@@ -34,6 +34,8 @@ class UnitWalk:
     logits : [N, S, K], of the rendered pictures; K is 0 for an encoder without a head.
     start : [N, C, H, W], the pictures of the activations as they were, unit untouched.
     start_r, start_logits : [N, R], [N, K], of `start`.
+    given : [N, R], the activations as they were given, unit untouched.
+    companions : whether other units were taken along.
     """
 
     unit: int
@@ -47,6 +49,8 @@ class UnitWalk:
     start: Tensor
     start_r: Tensor
     start_logits: Tensor
+    given: Tensor | None = None
+    companions: bool = False
 
     @property
     def difference(self) -> Tensor:
@@ -195,4 +199,6 @@ def tune_unit(
         start=x[:n],
         start_r=again[:n],
         start_logits=logits[:n],
+        given=r,
+        companions=companions is not None,
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["kept_rows", "ranking_sheet", "score_lines", "typical_samples"]
+__all__ = ["kept_rows", "ranking_rows", "ranking_sheet", "score_lines", "typical_samples"]
 
 
 def typical_samples(
@@ -128,6 +128,44 @@ def ranking_sheet(
     >>> models = dict(generator=generator, link=link, segmenter=segmenter)
     >>> ranking_sheet(sweep, scores, "sleeve", top=5, **models).savefig("sleeve.png")
     """
+    rows = ranking_rows(
+        sweep, scores, part, measure, class_name,
+        generator=generator, link=link, segmenter=segmenter, units=units, top=top, samples=samples,
+    )  # fmt: skip
+    heading = title or ranking_title(measure, class_name, part)
+    outline = "none" if segmenter is None else outline
+    return tuned_sheet(rows, sweep.legend, part, measure, heading, outline)
+
+
+def ranking_rows(
+    sweep: Any,
+    scores: pd.DataFrame,
+    part: str,
+    measure: str = "area",
+    class_name: str = POOLED,
+    *,
+    generator: Any = None,
+    link: Any = None,
+    segmenter: Any = None,
+    units: Sequence[int] | None = None,
+    top: int = 5,
+    samples: int = 1,
+) -> list[TunedRow]:
+    """Return the rows that `ranking_sheet` draws: top units in typical samples, with the ranking's numbers as notes.
+
+    Parameters
+    ----------
+    sweep, scores, part, measure, class_name, generator, link, segmenter, units, top, samples
+        As for `ranking_sheet`; rows without the models are the sweep's thumbnails, without labels.
+
+    Raises
+    ------
+    LisError : as `ranking_sheet`.
+
+    Examples
+    --------
+    >>> rows = ranking_rows(sweep, scores, "sleeve", top=5)
+    """
     chosen = unit_rows(chosen_rows(scores, part, measure, class_name), units, min(top, MOST_ROWS))
     settings = scores.attrs.get("lis", {})
     pooled = settings.get("pooled", {}).get(part) or settings.get("classes") or POOLED  # of the pooled rows
@@ -142,7 +180,7 @@ def ranking_sheet(
             where = f"{cut(sample['class'])}, sample {sample['sample']}"
             notes.append((where, *score_lines(row, measure)) if place == 0 else (where,))
     if generator is None and link is None and segmenter is None:
-        rows, outline = kept_rows(sweep, names, numbers, part, measure), "none"
+        rows = kept_rows(sweep, names, numbers, part, measure)
     else:
         _check_models(sweep, generator, link, segmenter)
         told = sweep.manifest["settings"]
@@ -150,9 +188,7 @@ def ranking_sheet(
             generator, link, segmenter, sweep.samples.r[numbers], names, part, measure, sweep.steps, sweep.directions,
             told.get("precision"),
         )  # fmt: skip
-    rows = [replace(row, notes=lines) for row, lines in zip(rows, notes, strict=True)]
-    heading = title or ranking_title(measure, class_name, part)
-    return tuned_sheet(rows, sweep.legend, part, measure, heading, outline)
+    return [replace(row, notes=lines) for row, lines in zip(rows, notes, strict=True)]
 
 
 def kept_rows(
@@ -186,7 +222,9 @@ def kept_rows(
         codes = [first[columns[-1]], *table[columns[-1]]] if len(columns) == 2 else [0] * len(amounts)
         values = sweep.values[sweep.units.index(unit)].tolist()
         labels = torch.zeros(len(x), *x.shape[2:], dtype=torch.uint8)
-        found.append(TunedRow(unit, values, x, labels, amounts, [int(code) == ABSENT for code in codes]))
+        absent, r = [int(code) == ABSENT for code in codes], sweep.samples.r[sample]
+        companions = sweep.directions is not None
+        found.append(TunedRow(unit, values, x, labels, amounts, absent, r=r, companions=companions))
     return found
 
 

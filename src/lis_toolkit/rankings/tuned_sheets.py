@@ -41,6 +41,8 @@ class TunedRow:
     amounts : 1 + S values of the measure, NaN where it is not defined.
     absent : 1 + S, whether the part is not in the picture.
     notes : lines at the left of the row.
+    r : [R], the activations as they were, where they are known.
+    companions : whether other units were taken along.
     """
 
     unit: int
@@ -50,6 +52,8 @@ class TunedRow:
     amounts: list[float]
     absent: list[bool]
     notes: tuple[str, ...] = ()
+    r: Tensor | None = None
+    companions: bool = False
 
 
 @torch.no_grad()
@@ -114,7 +118,12 @@ def tune_parts(
     found = []
     for i, unit in enumerate(chosen):
         amounts, absent = _measured(x[i], labels[i], segmenter.legend, part, measure)
-        found.append(TunedRow(unit, values[i], x[i], labels[i], amounts, absent))
+        start = rows[i, 0].clone()
+        found.append(
+            TunedRow(
+                unit, values[i], x[i], labels[i], amounts, absent, r=start, companions=companions is not None
+            )
+        )
     return found
 
 
@@ -207,7 +216,7 @@ def tuned_sheet(
         sheet.write(12, y + 10, name, 10, weight="bold")
         for line, note in enumerate(notes):
             sheet.write(12, y + 29 + 15 * line, note, 7.5, **({} if line == 0 else {"color": FAINT}))
-        shown = _outlined(row, legend, part, outline, scale)  # [1 + S, 3, scale H, scale W]
+        shown = outlined(row, legend, part, outline, scale)  # [1 + S, 3, scale H, scale W]
         for step in range(1 + len(row.values)):
             x = left + step * cell_w + (cell_w - gap - wide) // 2
             sheet.place(shown[step], x, y, 1, frame=GOOD if step == 0 else None)
@@ -218,8 +227,13 @@ def tuned_sheet(
     return sheet.figure()
 
 
-def _outlined(row: TunedRow, legend: Any, part: str, outline: str, scale: int) -> Tensor:
-    """Return the pictures of a row enlarged, [1 + S, 3, scale H, scale W], unit range, with parts outlined."""
+def outlined(row: TunedRow, legend: Any, part: str, outline: str, scale: int) -> Tensor:
+    """Return the pictures of a row enlarged, [1 + S, 3, scale H, scale W], unit range, with parts outlined.
+
+    Examples
+    --------
+    >>> outlined(row, segmenter.legend, "sleeve", "part", scale=4)
+    """
     labels = row.labels
     if outline == "part" and part != WHOLE:
         number = legend.names.index(part)
