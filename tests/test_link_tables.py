@@ -142,10 +142,10 @@ def test_of_a_thousand_classes_the_worst_are_drawn_and_of_all_units_the_lowest()
     figures = report_figures(report)
     drawn = figures["classes"][0]["data"][1]
     assert drawn["x"] == pytest.approx(report.classes.photo_cycle.sort_values().head(MOST_BARS).tolist())
-    assert figures["classes"][0]["layout"]["title"]["text"] == "The 40 classes of 1000 that keep it least"
+    assert figures["classes"][0]["caption"] == "The 40 classes of 1000 that keep it least"
     slopes = figures["units"][1]
     assert max(slopes["data"][0]["y"]) == pytest.approx(sorted(report.fidelity.slope)[MOST_BARS - 1])
-    assert "40 lowest of 100" in slopes["layout"]["title"]["text"]
+    assert "40 lowest of 100" in slopes["caption"]
     assert len(figures["units"][0]["data"][0]["y"]) == 2047
 
 

@@ -15,11 +15,11 @@ __all__ = ["report_figures"]
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8c8c8c"  # two of Okabe and Ito's colours, told apart by everyone
 MOST_BARS = 40  # in one figure; beyond, names cannot be read
-ROW, FRAME = 22, 92  # px of a bar, and around all bars
+ROW, FRAME = 22, 70  # px of a bar, and around all bars
 
 
 def report_figures(report: LinkReport) -> dict[str, list[dict[str, Any]]]:
-    """Return the figures of each tab of a report: tab key -> dicts of data, layout and description.
+    """Return the figures of each tab of a report: tab key -> dicts of data, layout, caption and description.
 
     Of more than 40 classes those that keep least are drawn, of more than 40 tested units those with the lowest slopes.
 
@@ -34,7 +34,7 @@ def report_figures(report: LinkReport) -> dict[str, list[dict[str, Any]]]:
 
     Examples
     --------
-    >>> [figure["layout"]["title"]["text"] for figure in report_figures(report)["units"]]
+    >>> [figure["caption"] for figure in report_figures(report)["units"]]
     ['Do units come back from the loop?', 'Does a unit rise when it is set higher?']
     """
     tabs = {tab.key: tab for tab in report_tabs(report)}
@@ -56,18 +56,17 @@ def _figure(
     layout = {
         "height": height,
         "autosize": True,
-        "margin": {"l": 60, "r": 16, "t": 62 if several else 40, "b": 46},
+        "margin": {"l": 60, "r": 16, "t": 30 if several else 8, "b": 46},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"size": 12},
-        "title": {"x": 0, "xref": "container", "y": 0.98, "yanchor": "top", "font": {"size": 13}, "text": title},
         "legend": legend,
         "showlegend": several,
         "bargap": 0.25,
-        "xaxis": {"title": {"text": x, "standoff": 6}, "automargin": True, "zeroline": True},
-        "yaxis": {"title": {"text": y, "standoff": 6}, "automargin": True},
+        "xaxis": {"title": {"text": x, "standoff": 6}, "automargin": True, "fixedrange": True},
+        "yaxis": {"title": {"text": y, "standoff": 6}, "automargin": True, "fixedrange": True},
     }  # fmt: skip
-    return {"data": data, "layout": layout, "description": description or f"{title} {x}."}
+    return {"data": data, "layout": layout, "caption": title, "description": description or f"{title} {x}."}
 
 
 def _named(figure: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

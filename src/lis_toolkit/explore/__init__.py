@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .along import DirectionSetting, direction_code, made_of, show_along
 from .code import as_code
 from .distribution import Distribution
 from .frames import save_gif, save_state_png, state_image, walk_frames
@@ -15,6 +16,7 @@ from .unit_rows import UnitRow, matching_rows, unit_rows
 
 __all__ = [
     "DIFFERENCE_LIMIT",
+    "DirectionSetting",
     "Distribution",
     "History",
     "UnitRow",
@@ -24,11 +26,14 @@ __all__ = [
     "UnitState",
     "as_code",
     "difference_rgb",
+    "direction_code",
     "explore_unit",
+    "made_of",
     "matching_rows",
     "picture_rgb",
     "save_gif",
     "save_state_png",
+    "show_along",
     "state_image",
     "unit_rows",
     "walk_frames",
