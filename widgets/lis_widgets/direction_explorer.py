@@ -30,7 +30,7 @@ from lis_toolkit.stylegan import Generator
 from .explorer_base import Explorer
 from .explorer_figures import class_figure, moved_figure
 from .explorer_files import ExplorerFiles
-from .explorer_parts import button, close_tree, dropdown, flow
+from .explorer_parts import button, close_tree, dropdown
 from .figures import AFTER, OTHER, bars, sentence
 
 MOST = 9  # sliders of a family before the others are asked for by name
