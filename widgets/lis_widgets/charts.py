@@ -37,7 +37,7 @@ class Charts(anywidget.AnyWidget):
     """
 
     _esm = esm("kit.js", "charts.js")
-    _css = css("lis.css", "charts.css")
+    _css = css("lis.css", "charts.css", "layout.css")
 
     figures = traitlets.List(traitlets.Dict()).tag(sync=True)
 
