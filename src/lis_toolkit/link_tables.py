@@ -318,7 +318,7 @@ def _classes(full: dict[str, Any]) -> ReportTab:
 def _dims(full: dict[str, Any]) -> ReportTab:
     return ReportTab(
         "dims",
-        "latent dimensions",
+        "latents",
         R2
         + " A dimension far below the diagonal was learned by heart; a share of variance near 0 makes it unimportant.",
         (

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from .charts import Charts
 from .code_box import CodeBox
+from .contact_sheet import ContactSheet
+from .data_table import DataTable
+from .direction_explorer import DirectionExplorer
+from .link_report import LinkReport
 from .live import Live
 from .message import Message
 from .part_labeller import PartLabeller
@@ -16,6 +20,10 @@ from .unit_list import UnitList
 __all__ = [
     "Charts",
     "CodeBox",
+    "ContactSheet",
+    "DataTable",
+    "DirectionExplorer",
+    "LinkReport",
     "Live",
     "Message",
     "PartLabeller",

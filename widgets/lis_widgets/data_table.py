@@ -46,7 +46,7 @@ class DataTable(anywidget.AnyWidget):
     """
 
     _esm = esm("data_table.js")
-    _css = css("lis.css", "data_table.css")
+    _css = css("lis.css", "data_table.css", "link_report.css")
 
     columns = traitlets.List(traitlets.Dict()).tag(sync=True)
     rows = traitlets.List(traitlets.List()).tag(sync=True)

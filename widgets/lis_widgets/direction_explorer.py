@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import ipywidgets
@@ -144,38 +145,38 @@ class DirectionExplorer(Explorer):
         )
 
     def _build_family(self) -> None:
-        self.family = dropdown("directions", list(self.families.names), "100%")
+        self.family = dropdown("directions", list(self.families.names), "auto")
         sources = self.families.sources or ("",)
-        self.source = dropdown("from", list(sources), "100%", "the class that the differences start from")
+        self.source = dropdown("from", list(sources), "auto", "the class that the differences start from")
         if self.which.value in sources:
             self.source.value = self.which.value
-        self.more = dropdown("add", [""], "100%", "another direction of this family")
+        self.more = dropdown("add", [""], "auto", "another direction of this family")
         self._hint = ipywidgets.HTML()
         self._hint.add_class("lis-hint")
         units = [(f"unit {u}, spread {self.session.spread(u):.2g}", u) for u in self.session.units]
         self.unit = dropdown(
-            "unit", units, "100%", "sorted by spread: the standard deviation over the link's pairs"
+            "unit", units, "auto", "sorted by spread: the standard deviation over the link's pairs"
         )
         self.weight = ipywidgets.FloatText(
             value=1.0,
             description="weight",
             tooltip="in activation units, for an amount of 1",
             style={"description_width": "auto"},
-            layout={"width": "100%"},
+            layout={"width": "auto"},
         )
         self.typed = ipywidgets.Text(
             description="units",
             placeholder="17: 1, 40: -0.5",
             tooltip="units and their weights; Enter makes the direction",
             style={"description_width": "auto"},
-            layout={"width": "100%"},
+            layout={"width": "auto"},
             continuous_update=False,
         )
         self.name = ipywidgets.Text(
             description="name",
             placeholder="combination 1",
             style={"description_width": "auto"},
-            layout={"width": "100%"},
+            layout={"width": "auto"},
         )
         self._combining = ipywidgets.VBox(
             [
@@ -220,7 +221,7 @@ class DirectionExplorer(Explorer):
             self._hand_name = list(amounts)[-1]
             self._change(replace(self._setting, amounts={**self._setting.amounts, **amounts}))
 
-    def combine(self, name: str, weights: Mapping[int | str, float]) -> None:
+    def combine(self, name: str, weights: Mapping[int | str, float] | Mapping[int, float]) -> None:
         """Make a direction of several units, and show its slider.
 
         Raises
@@ -251,7 +252,9 @@ class DirectionExplorer(Explorer):
         if r is None:
             ipywidgets.VBox.open(self)
             return
-        setting = replace(self._setting, r=r, r_name=name or "given activations")
+        setting = replace(
+            self._setting, r=tuple(r.detach().cpu().tolist()), r_name=name or "given activations"
+        )
         self.session.start_of(setting)  # refused here, before anything has changed
         self._change(setting)
 
@@ -289,7 +292,7 @@ class DirectionExplorer(Explorer):
         self.typed.value = f"{text}{', ' if text else ''}{self.unit.value}: {self.weight.value:g}"
 
     def _combine_typed(self) -> None:
-        weights: dict[int | str, float] = dict(read_combination(self.typed.value))
+        weights = read_combination(self.typed.value)
         number = len(self.families.combinations) + 1
         self.combine(self.name.value.strip() or f"combination {number}", weights)
         self.typed.value = self.name.value = ""
@@ -320,7 +323,7 @@ class DirectionExplorer(Explorer):
     def _show_family(self) -> None:
         """Put the controls of the family that is chosen into the left column."""
         family, present = self.family.value, self._present()
-        self._hint.value = f'<div class="lis-muted">{HINTS.get(family, "")}</div>'
+        self._hint.value = f"<div>{HINTS.get(family, '')}{_strengths(present)}</div>"
         left = [self.family]
         if self.families.has_sources(family):
             left.append(self.source)
@@ -399,7 +402,7 @@ class DirectionExplorer(Explorer):
         return bars(
             {"change": (labels, [change for _, change in made], colours)},
             title,
-            axis="change given to the link (activation; orange: less)",
+            axis="change of activation (orange: less)",
             hover="%{x:+.3g}",
         )
 
@@ -413,3 +416,14 @@ class DirectionExplorer(Explorer):
                 if part not in self._left.children:
                     close_tree(part)
         super().close()
+
+
+def _strengths(directions: Directions | None) -> str:
+    """Say how far each direction moves the latent, where that is known."""
+    if directions is None or directions.strength is None:
+        return ""
+    known = list(zip(directions.names, directions.strength, strict=True))[:MOST]
+    listed = "; ".join(
+        f"{escape(name.removeprefix('principal '))}: {strength:.3g}" for name, strength in known
+    )
+    return f"<br>How far an amount of 1 moves the latent w: {listed}."

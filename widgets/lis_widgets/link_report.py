@@ -11,9 +11,8 @@ from lis_toolkit.link_figures import report_figures
 from lis_toolkit.link_report import LinkReport as Measured
 from lis_toolkit.link_tables import TERMS, ReportTab, headlines, report_tabs
 from lis_toolkit.trust import LEVELS
-from lis_toolkit.webpage import Html, join, table, tag
+from lis_toolkit.webpage import join, table, tag
 
-from .assets import css
 from .charts import Charts
 from .data_table import DataTable
 from .message import Message
@@ -68,10 +67,8 @@ class LinkReport(Snapshot, ipywidgets.VBox):
             shown.append(("terms", ipywidgets.HTML(terms_html())))
         self.tabs = ipywidgets.Tab([box for _, box in shown], titles=[title for title, _ in shown])
         self.tables["units"].on_choose(self._open)
-        style = ipywidgets.HTML(tag("style", Html(css("lis.css", "link_report.css"))))
-        style.layout.display = "none"
         head = ipywidgets.HTML(headline_html(report))
-        super().__init__([style, head, self.message, self.tabs])
+        super().__init__([head, self.message, self.tabs])
         self.add_class("lis-report")
 
     def _tab(self, tab: ReportTab, figures: list[dict[str, Any]]) -> ipywidgets.VBox:

@@ -208,10 +208,9 @@ class DirectionFamilies:
         name = str(name).strip()
         if name not in self.combinations and self._place(name) is not None:
             raise LisError(f"there is a direction {name!r} already; choose another name.")
-        made = unit_combination({name: weights}, self.link)
-        self.combinations[name] = {
-            self.link.unit_index(unit): float(value) for unit, value in weights.items()
-        }
+        chosen: dict[int | str, float] = {unit: value for unit, value in weights.items()}
+        made = unit_combination({name: chosen}, self.link)
+        self.combinations[name] = {self.link.unit_index(unit): float(value) for unit, value in chosen.items()}
         return made
 
     def joined(self, names: Iterable[str]) -> Directions:

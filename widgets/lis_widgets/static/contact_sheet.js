@@ -59,7 +59,9 @@ function render({ model, el }) {
       canvas.setAttribute("aria-hidden", "true"); // the cell says what it is
       paint(canvas, data, width, height, place);
       const seen = element("div", changed ? "lis-changed" : "", below);
-      cell.append(element("div", "lis-muted", above), canvas, seen);
+      const top = element("div", "lis-muted");
+      for (const part of above.split(", ")) top.appendChild(element("div", "", part));
+      cell.append(top, canvas, seen);
       pictures.appendChild(cell);
       return cell;
     });
@@ -122,10 +124,11 @@ function render({ model, el }) {
     const count = Math.max(...cells.map((line) => line.length));
     const room = Math.floor((root.clientWidth - (narrow ? 0 : 170)) / count) - GAP;
     const small = width <= SMALL;
-    const wanted = Math.max(20, Math.min(room, small ? SMALL : LARGE));
+    // In a narrow window pictures keep a size at which they can be seen, and go on in the next line.
+    const wanted = Math.max(narrow ? 64 : 20, Math.min(room, small ? SMALL : LARGE));
     const shown = small && wanted >= width ? width * Math.floor(wanted / width) : wanted;
     root.style.setProperty("--lis-cell", `${shown}px`);
-    root.style.setProperty("--lis-cell-box", `${Math.max(shown, Math.min(room, 104))}px`);
+    root.style.setProperty("--lis-cell-box", `${Math.max(shown, narrow ? 76 : Math.min(room, 104))}px`);
     root.classList.toggle("lis-smooth", shown < width);
   }
 

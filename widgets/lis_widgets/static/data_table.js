@@ -10,7 +10,7 @@ function number(value, digits = 2) {
 function text(cell, kind) {
   if (cell === null || cell === undefined) return DASH;
   const share = kind.startsWith("share");
-  const one = (value) => (share ? `${(100 * value).toFixed(value > 0 && value < 0.0995 ? 1 : 0)} %` : number(value));
+  const one = (value) => (share ? `${(100 * value).toFixed(value > 0 && value < 0.0995 ? 1 : 0)}%` : number(value));
   if (kind.endsWith("interval")) return `${one(cell[0])} to ${one(cell[1])}`;
   if (kind === "text" || kind === "count") return String(cell);
   return one(cell);
@@ -92,7 +92,9 @@ function render({ model, el }) {
     draw();
   });
   foot.append(count, more);
-  root.append(holder, foot);
+  const narrow = document.createElement("div");
+  narrow.className = "lis-table-narrow";
+  root.append(holder, foot, narrow);
   el.appendChild(root);
 
   function order() {
@@ -158,6 +160,26 @@ function render({ model, el }) {
     more.hidden = hidden === 0;
     more.textContent = `show ${Math.min(hidden, 4 * model.get("page")).toLocaleString("en")} of them`;
     mark();
+    fit();
+  }
+
+  // Columns for which there is no room are left out and named below: intervals first, then from the right.
+  function fit() {
+    const lines = [head, ...body.children];
+    const hide = (index, hidden) => lines.forEach((line) => (line.children[index].hidden = hidden));
+    columns.forEach((_, index) => hide(index, false));
+    const later = columns.map((_, index) => index).slice(1).reverse();
+    const order = [
+      ...later.filter((index) => columns[index].kind.endsWith("interval")),
+      ...later.filter((index) => !columns[index].kind.endsWith("interval")),
+    ];
+    const left = [];
+    while (holder.clientWidth && table.offsetWidth > holder.clientWidth && order.length) {
+      left.push(order[0]);
+      hide(order.shift(), true);
+    }
+    const names = left.sort((a, b) => a - b).map((index) => columns[index].title);
+    narrow.textContent = names.length ? `Left out, for lack of room: ${names.join(", ")}.` : "";
   }
 
   function choose(row) {
@@ -188,7 +210,17 @@ function render({ model, el }) {
 
   model.on("change:chosen", mark);
   draw();
-  return () => model.off("change:chosen", mark);
+  let wide = 0; // a change of height alone asks for nothing
+  const observer = new ResizeObserver(() => {
+    if (holder.clientWidth === wide) return;
+    wide = holder.clientWidth;
+    fit();
+  });
+  observer.observe(holder);
+  return () => {
+    observer.disconnect();
+    model.off("change:chosen", mark);
+  };
 }
 
 export default { render };
