@@ -37,20 +37,24 @@ function render({ model, el }) {
     for (const end of ["pointerup", "pointercancel", "change", "blur"]) {
       line.range.addEventListener(end, () => { line.dragged = false; });
     }
-    line.range.addEventListener("keydown", (event) => {
+    const keys = (event) => {
+      const field = event.target === line.number; // there only up and down are not about the text
       const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
       const end = { Home: line.row.low, End: line.row.high }[event.key];
       if ((way === undefined && end === undefined) || event.ctrlKey || event.altKey || event.metaKey) return;
+      if (field && event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
       event.preventDefault(); // also keeps JupyterLab's own shortcuts out
       event.stopPropagation();
       const by = way * step(line.row) * (event.shiftKey && Math.abs(way) === 1 ? 10 : 1);
       byHand(line, end ?? line.value + by);
-    });
+    };
+    line.range.addEventListener("keydown", keys);
     line.number.addEventListener("input", () => { stop(); line.number.setCustomValidity(""); });
     line.number.addEventListener("change", () => typed(line));
     line.number.addEventListener("keydown", (event) => {
       event.stopPropagation();
       if (event.key === "Escape") place(line, line.value);
+      keys(event);
     });
     line.number.addEventListener("blur", () => place(line, line.value));
     line.play.addEventListener("click", () => (playing?.key === line.row.key ? stop() : start(line)));
