@@ -76,16 +76,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self._setting = UnitSetting(which=self.which.value, seed=self.seed.value, psi=self._psi())
         self.sliders, self.charts, self.message = Sliders(), Charts(), Message()
         self._live = Live(self._compute, self._show, self._fail)
-        saves = {
-            "Save picture": ("start, tuned picture and difference as PNG", self.save_png),
-            "Save film": ("the unit under the hand along its observed range, as GIF", self.save_gif),
-            "Save settings": ("what the controls say as JSON, to be loaded again", self.save),
-        }
-        self.files = ExplorerFiles(
-            self.code,
-            {text: (tip, self._guarded(save, "saved as")) for text, (tip, save) in saves.items()},
-            self._guarded(lambda file: self._load_text(file_text(file))),
-        )
+        self.files = self._make_files()
         super().__init__()
         self.add_class("lis-explorer")
 
@@ -351,6 +342,19 @@ class Explorer(Snapshot, ipywidgets.VBox):
         return call
 
     # What an explorer of a kind of its own brings ----------------------------------------------------------------
+
+    def _make_files(self) -> ExplorerFiles:
+        """Return the buttons that save and load, and the code."""
+        saves = {
+            "Save picture": ("start, tuned picture and difference as PNG", self.save_png),
+            "Save film": ("the unit under the hand along its observed range, as GIF", self.save_gif),
+            "Save settings": ("what the controls say as JSON, to be loaded again", self.save),
+        }
+        return ExplorerFiles(
+            self.code,
+            {text: (tip, self._guarded(save, "saved as")) for text, (tip, save) in saves.items()},
+            self._guarded(lambda file: self._load_text(file_text(file))),
+        )
 
     def _arrange(self) -> None:
         """Bring the sliders to what the setting says."""
