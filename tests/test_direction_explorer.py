@@ -172,6 +172,14 @@ def test_a_picture_is_saved(explorer, tmp_path):
     explorer.set({"principal 1": 1.0})
     with Image.open(explorer.save_png(tmp_path / "moved.png")) as image:
         assert image.width > 300
+    with Image.open(explorer.save_gif(tmp_path / "moved.gif")) as film:
+        assert film.n_frames >= 20
+    before = explorer.setting
+    with pytest.raises(LisError, match="copy the code"):
+        explorer.save(tmp_path / "setting.json")
+    with pytest.raises(LisError, match="not loaded"):
+        explorer.load(tmp_path / "setting.json")
+    assert explorer.setting == before and not list(tmp_path.glob("*.json"))
 
 
 def test_photographs_with_labels_stand_in_for_pairs(world):

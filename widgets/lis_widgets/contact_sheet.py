@@ -177,7 +177,7 @@ class ContactSheet(Snapshot, ipywidgets.VBox):
         self.message = Message()
         self.grid = PictureGrid(self.sheet, title or "contact sheet of units")
         self.grid.on_pick(self.pick)
-        self.picture = Picture() if explorer is None else None
+        self.picture = Picture(columns=1) if explorer is None else None
         parts: list[ipywidgets.Widget] = [self.grid]
         if self.picture is not None:
             self.picture.add_class("lis-sheet-picture")

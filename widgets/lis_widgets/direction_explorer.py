@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -14,6 +15,7 @@ from torch import Tensor
 from lis_toolkit.classifiers import Classifier
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.directions import DirectionFamilies, Directions, read_combination
+from lis_toolkit.errors import LisError
 from lis_toolkit.explore import (
     DirectionSetting,
     UnitSession,
@@ -21,6 +23,7 @@ from lis_toolkit.explore import (
     UnitState,
     direction_code,
     made_of,
+    save_gif,
     show_along,
 )
 from lis_toolkit.link import Link
@@ -28,10 +31,10 @@ from lis_toolkit.pairs import Pairs
 from lis_toolkit.parts.segmenter import Segmenter
 from lis_toolkit.stylegan import Generator
 
-from .explorer_base import Explorer
+from .explorer_base import FILM_FRAMES, Explorer
 from .explorer_figures import class_figure, moved_figure
 from .explorer_files import ExplorerFiles
-from .explorer_parts import button, close_tree, dropdown
+from .explorer_parts import button, close_tree, dropdown, free_path
 from .figures import AFTER, OTHER, bars, sentence
 
 MOST = 9  # sliders of a family before the others are asked for by name
@@ -124,7 +127,6 @@ class DirectionExplorer(Explorer):
         self._extra: list[str] = []  # asked for by name, beyond the first of a family
         super().__init__(session, which, seed, psi, transport)
         self._setting = DirectionSetting(self.which.value, self.seed.value, self._psi())
-        self._replace_files()
         self._build_family()
         self.sliders.on_move(self._guarded(self._moved))
         self.sliders.on_action(self._guarded(self._acted))
@@ -136,12 +138,14 @@ class DirectionExplorer(Explorer):
         self._show_family()
         self._begin(body)
 
-    def _replace_files(self) -> None:
-        """Offer what can be saved of directions: pictures and code; settings are those of units."""
-        close_tree(self.files)
-        save = self._guarded(self.save_png, "saved as")
-        self.files = ExplorerFiles(
-            self.code, {"Save picture": ("start, tuned picture and difference as PNG", save)}, None
+    def _make_files(self) -> ExplorerFiles:
+        """Offer what can be saved of directions: picture, film and code; settings are those of units."""
+        saves = {
+            "Save picture": ("start, tuned picture and difference as PNG", self.save_png),
+            "Save film": ("along the direction that was moved last, as GIF", self.save_gif),
+        }
+        return ExplorerFiles(
+            self.code, {text: (tip, self._guarded(save, "saved as")) for text, (tip, save) in saves.items()}
         )
 
     def _build_family(self) -> None:
@@ -219,7 +223,7 @@ class DirectionExplorer(Explorer):
         if amounts:
             self.families.joined(amounts)  # refuses what there is not
             self._hand_name = list(amounts)[-1]
-            self._change(replace(self._setting, amounts={**self._setting.amounts, **amounts}))
+            self._change(self._moved_to(amounts))
 
     def combine(self, name: str, weights: Mapping[int | str, float] | Mapping[int, float]) -> None:
         """Make a direction of several units, and show its slider.
@@ -234,7 +238,7 @@ class DirectionExplorer(Explorer):
         """
         self.families.combine(name, weights)
         if name in self._setting.amounts:  # of this name there was another one, maybe of other ends
-            self._setting = replace(self._setting, amounts={**self._setting.amounts, name: 0.0})
+            self._setting = self._moved_to({name: 0.0})
         self._choose_family("combinations of units")
         self._change(self._setting)
 
@@ -266,6 +270,46 @@ class DirectionExplorer(Explorer):
         """Return a cell of code that draws the present picture, without a widget."""
         outlines = bool(self.outlines.value)
         return direction_code(self._setting, self.session, self.families, outlines=outlines)
+
+    def save_gif(self, path: str | Path | None = None) -> Path:
+        """Save a film along the direction that was moved last, the others as they are; default: a free name.
+
+        Raises
+        ------
+        LisError : no direction, a path that can't be written, a picture that can't be rendered.
+        """
+        name = self._hand_direction()
+        if not name:
+            raise LisError("there is no direction to film: make one at the left.")
+        one = self.families.joined([name])
+        outlines = bool(self.outlines.value)
+        frames = [
+            show_along(self.session, self._moved_to({name: amount}), self.families, outlines)
+            for amount in np.linspace(one.low[0], one.high[0], FILM_FRAMES).tolist()
+        ]
+        path = free_path(self._stem(), ".gif") if path is None else Path(path)
+        save_gif(path, frames, outlines=outlines)
+        return path
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Refuse: directions are vectors, which no file of settings holds; `code` writes how they are made.
+
+        Raises
+        ------
+        LisError : always.
+        """
+        raise LisError(
+            "settings of directions are not saved as a file: copy the code, which makes them again."
+        )
+
+    def load(self, path: str | Path) -> None:
+        """Refuse, as `save` does.
+
+        Raises
+        ------
+        LisError : always.
+        """
+        raise LisError(f"{path} is not loaded: settings of directions are kept as code.")
 
     # From a control to a setting ---------------------------------------------------------------------------------
 
@@ -299,14 +343,21 @@ class DirectionExplorer(Explorer):
 
     def _moved(self, values: Mapping[str, float]) -> None:
         self._hand_name = next(iter(values))
-        amounts = {**self._setting.amounts, **values}
-        self._change(replace(self._setting, amounts=amounts), hand=tuple(values))
+        self._change(self._moved_to(values), hand=tuple(values))
 
     def _acted(self, key: str, action: str) -> None:
         if action in ("reset", "remove"):
             self._extra = [name for name in self._extra if action == "reset" or name != key]
             self._show_family()
-            self._change(replace(self._setting, amounts={**self._setting.amounts, key: 0.0}))
+            self._change(self._moved_to({key: 0.0}))
+
+    def _moved_to(self, amounts: Mapping[str, float]) -> DirectionSetting:
+        return replace(self._setting, amounts={**self._setting.amounts, **amounts})
+
+    def _hand_direction(self) -> str:
+        """Return the direction that was moved last, or the first that has a slider, or nothing."""
+        names = [*self._setting.amounts, *self._names()]
+        return self._hand_name if self._hand_name in names else next(iter(names), "")
 
     # From a setting to what is shown -----------------------------------------------------------------------------
 
@@ -389,8 +440,7 @@ class DirectionExplorer(Explorer):
         amounts: dict[str, float] = self._setting.amounts
         title = f"units that make up the move, largest {SHOWN_UNITS}"
         if not amounts:
-            names = self._names()
-            name = self._hand_name if self._hand_name in names else next(iter(names), "")
+            name = self._hand_direction()
             if not name:
                 return sentence(
                     "units that make up the move", "There is no direction yet: make one at the left."

@@ -56,7 +56,7 @@ function render({ model, el }) {
   const heads = columns.map(({ title, kind, tip }, index) => {
     const cell = document.createElement("th");
     cell.scope = "col";
-    cell.className = kind === "text" ? "" : "lis-number";
+    cell.className = kind === "text" ? "" : "lis-numeric";
     const button = document.createElement("button");
     button.type = "button";
     button.title = tip ? `${tip} (click sorts)` : "click sorts";
@@ -119,7 +119,7 @@ function render({ model, el }) {
     row.dataset.row = place;
     rows[place].forEach((cell, index) => {
       const box = document.createElement("td");
-      box.className = columns[index].kind === "text" ? "" : "lis-number";
+      box.className = columns[index].kind === "text" ? "" : "lis-numeric";
       const said = text(cell, columns[index].kind);
       if (index === 0 && choosable) {
         const button = document.createElement("button");
