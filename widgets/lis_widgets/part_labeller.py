@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -139,6 +140,9 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
                 elif isinstance(photographs, Photographs):
                     wanted = choose_photographs(photographs, classes, count, split or "held out")
             self.folder = labelling_folder(folder, generator, legend, wanted, photographs, segmenter)
+        self._lock = (
+            threading.RLock()
+        )  # messages come in a thread of their own where JupyterLab has subshells
         self._labels = np.zeros(self.folder.size, np.uint8)
         self._guess: np.ndarray | None = None
         legend = self.folder.legend
@@ -201,6 +205,10 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
 
     def _show(self, index: int, keep: bool = False) -> None:
         """Send picture, labels and guess; `keep`: the labels stay as painted."""
+        with self._lock:
+            self._show_now(index, keep)
+
+    def _show_now(self, index: int, keep: bool) -> None:
         problem, note, rgb, guess = "", "", np.zeros((*self.folder.size, 3), np.uint8), None
         labels = self._labels
         try:
@@ -242,7 +250,8 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
 
     def _guarded(self, content: dict[str, Any], do: Any) -> None:
         try:
-            do()
+            with self._lock:
+                do()
         except Exception as error:  # the browser must hear of it, and the next message must be heard
             about = {key: content.get(key) for key in ("number", "view", "file")}
             changed = isinstance(error, MaskChangedError)

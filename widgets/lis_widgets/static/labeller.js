@@ -16,7 +16,7 @@ function render({ model, el }) {
 
   let file = null; // whose map is shown
   let guess = null;
-  let pointer = null; // where it is, in the picture; null while it is elsewhere
+  let hand = null; // where the pointer is, in the page; null while it is elsewhere
   let cursor = null; // the keyboard's, a pixel; null while the pointer is used
   let drag = null; // of the picture
   let spaceDown = false;
@@ -25,6 +25,8 @@ function render({ model, el }) {
   const index = () => model.get("index");
   const pixel = ({ x, y }) => ({ x: Math.floor(x), y: Math.floor(y) });
   const middle = () => ({ x: painter.map.width >> 1, y: painter.map.height >> 1 });
+  const pointer = () => hand && stage.locate(hand); // in the picture, which may move below it
+  const hovered = () => (hand && stage.inside(pointer()) ? pixel(pointer()) : null);
   const brushAt = (at) => (painter.size % 2 ? pixel(at) : { x: Math.round(at.x), y: Math.round(at.y) });
   const bytesOf = (name) => {
     const value = model.get(name);
@@ -34,7 +36,7 @@ function render({ model, el }) {
   // ---- what is said
 
   function describe() {
-    const at = cursor ?? (pointer && stage.inside(pointer) ? pixel(pointer) : null);
+    const at = cursor ?? hovered();
     const there = at ? names[painter.at(at)] : "";
     const { width, height } = painter.map;
     const zoom = stage.zoom >= 1 ? `${Number(stage.zoom.toFixed(1))} ×` : `${Math.round(stage.zoom * 100)} %`;
@@ -204,7 +206,7 @@ function render({ model, el }) {
   // ---- pointer
 
   stage.drawUpper = (context) => {
-    const at = cursor ?? (pointer && (painter.stroke || stage.inside(pointer)) ? pointer : null);
+    const at = cursor ?? (painter.stroke || hovered() ? pointer() : null);
     const { corners, brushing, locked, size } = painter;
     if (corners.length) stage.traceCorners(context, corners, at && pixel(at));
     if (!at || locked) return;
@@ -223,22 +225,22 @@ function render({ model, el }) {
     event.preventDefault();
     painter.finish();
     holder.setPointerCapture(event.pointerId);
-    pointer = stage.locate(event);
+    hand = { clientX: event.clientX, clientY: event.clientY };
     cursor = null;
     if (event.button === 1 || painter.tool === "move" || spaceDown) {
       drag = { x: event.clientX, y: event.clientY };
     } else if (event.altKey) {
-      if (stage.inside(pointer)) painter.choose(painter.at(pixel(pointer)));
+      if (hovered()) painter.choose(painter.at(hovered()));
     } else if (painter.brushing) {
-      painter.strokeTo(brushAt(pointer));
-    } else if (stage.inside(pointer)) {
-      painter.apply(pixel(pointer));
+      painter.strokeTo(brushAt(pointer()));
+    } else if (hovered()) {
+      painter.apply(hovered());
     }
     looked();
   });
   holder.addEventListener("pointermove", (event) => {
-    const moved = !pointer || event.movementX || event.movementY;
-    pointer = stage.locate(event);
+    const moved = !hand || event.clientX !== hand.clientX || event.clientY !== hand.clientY;
+    hand = { clientX: event.clientX, clientY: event.clientY };
     if (drag) {
       stage.pan(event.clientX - drag.x, event.clientY - drag.y);
       drag = { x: event.clientX, y: event.clientY };
@@ -257,7 +259,7 @@ function render({ model, el }) {
     });
   }
   holder.addEventListener("pointerleave", () => {
-    pointer = null;
+    hand = null;
     looked();
   });
   holder.addEventListener("dblclick", () => {
@@ -277,7 +279,7 @@ function render({ model, el }) {
 
   function moveCursor([dx, dy], painting) {
     const { width, height } = painter.map;
-    const from = cursor ?? (pointer && stage.inside(pointer) ? pixel(pointer) : middle());
+    const from = cursor ?? hovered() ?? middle();
     // The first arrow shows where the cursor is.
     const by = cursor || painting ? [dx, dy] : [0, 0];
     cursor = {
@@ -293,7 +295,7 @@ function render({ model, el }) {
   function onStage(event) {
     if (ARROWS[event.key]) {
       moveCursor(ARROWS[event.key], event.shiftKey);
-    } else if (event.key === " " && pointer && !cursor) {
+    } else if (event.key === " " && hand && !cursor) {
       spaceDown = true; // to drag the picture with
     } else if (event.key === " ") {
       cursor ??= middle();
@@ -333,11 +335,10 @@ function render({ model, el }) {
       else if (letter === "s") commands.s();
       return Boolean(way) || letter === "s";
     }
-    // Digits by their place on the keyboard, so that Shift works; but what a layout puts a sign on is no digit.
-    const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code);
-    if (digit && !event.altKey && (event.shiftKey || /^\d$/.test(event.key))) {
-      const label = Number(digit[1]) + (event.shiftKey ? 9 : 0);
-      if (label < names.length && !(event.shiftKey && label === 9)) painter.choose(label);
+    const digit = /^Digit([1-9])$/.exec(event.code);
+    const label = /^\d$/.test(event.key) ? Number(event.key) : event.shiftKey && digit ? Number(digit[1]) + 9 : null;
+    if (label !== null && !event.altKey) {
+      if (label < names.length) painter.choose(label);
       return true;
     }
     // On some keyboards the brackets need AltGr, which browsers call Ctrl and Alt.
@@ -348,9 +349,10 @@ function render({ model, el }) {
 
   root.addEventListener("keydown", (event) => {
     event.stopPropagation(); // nothing of this is for the notebook
-    const own = event.target.matches("select, input[type=range], summary"); // letters and arrows are theirs
+    const { target, key } = event;
+    const own = target.matches("select") || (target.matches("input[type=range]") && /^(Arrow|Page|Home|End)/.test(key));
     if (own && !event.ctrlKey && !event.metaKey) return;
-    if ((event.target === holder && onStage(event)) || command(event)) {
+    if ((target === holder && onStage(event)) || command(event)) {
       event.preventDefault();
       looked();
     }
@@ -366,7 +368,7 @@ function render({ model, el }) {
     painter.finish();
   });
   holder.addEventListener("focus", () => {
-    if (holder.matches(":focus-visible") && !pointer) moveCursor([0, 0], false);
+    if (holder.matches(":focus-visible") && !hand) moveCursor([0, 0], false);
     looked();
   });
 
