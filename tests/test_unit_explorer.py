@@ -376,7 +376,7 @@ def test_a_ranking_orders_the_list_as_rank_units_does(models, scores):
     assert part.options == ("arm", "leg", "picture", BY_SPREAD)
     for p in ("arm", "leg"):
         for m in ("area", "luminance"):
-            for label, d in (("more", "more"), ("less", "less"), ("more and less", None)):
+            for label, d in (("more", "more"), ("less", "less"), ("both", None)):
                 part.value, measure.value, direction.value = p, m, label
                 ranked = rank_units(scores, p, m, direction=d)
                 wanted = [u for u in ranked.unit if u in varies]

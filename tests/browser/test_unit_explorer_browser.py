@@ -206,11 +206,8 @@ def test_back_and_forward_bring_pictures_and_controls_back(page):
 def test_plots_show_the_state_and_a_bar_chooses_its_unit(page):
     page.page.wait_for_timeout(800)
     titles = page.root.locator(".lis-charts figcaption").all_text_contents()
-    assert titles == [
-        "classifier: logits",
-        "units that moved most",
-        f"unit {page.unit} over 1,000 photographs",
-    ]
+    assert titles[:2] == ["classifier: logits", "units that moved most"]
+    assert titles[2].startswith(f"unit {page.unit} over 1,000 photographs; ")
     moved = page.ask("[u for u, _ in explorer.state.moved_units(10)]")
     plots = page.root.locator(".js-plotly-plot")
     labels = plots.nth(1).locator(".ytick text").evaluate_all(

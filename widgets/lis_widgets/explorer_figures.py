@@ -58,13 +58,13 @@ def distribution_figure(
             "No activations are known: give photographs=... (or pairs=...) to the explorer, and this shows how "
             "often the unit has which value.",
         )
-    zeros = f" ({distribution.zeros:.0%} are 0: not drawn)" if distribution.zeros else ""
+    zeros = f"; {distribution.zeros:.0%} are 0, not drawn" if distribution.zeros else ""
     at = "" if value is None else f"; the line is at {value:.3g}"
     return histogram(
         distribution.edges.tolist(),
         distribution.counts_without_zeros.tolist(),
-        f"unit {unit} over {distribution.source}",
-        axis=f"activation{zeros or ', shaded: range in the pairs'}",
+        f"unit {unit} over {distribution.source}{zeros}",
+        axis="activation (shaded: seen in pairs)",
         count_axis=distribution.source.split()[-1],
         value=value,
         seen=seen,

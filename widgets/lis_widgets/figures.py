@@ -53,9 +53,16 @@ def bars(
     short = [n if len(n) <= LONGEST_LABEL else n[: LONGEST_LABEL - 1] + "…" for n in names]
     layout = _layout(axis, height)
     layout["margin"]["l"] = 14 + round(6.3 * max((len(n) for n in short), default=0))
-    layout["legend"] = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"}
+    layout["legend"] = {
+        "orientation": "h",
+        "x": 1,
+        "xanchor": "right",
+        "y": 1,
+        "yref": "container",
+        "yanchor": "top",
+    }
     layout["showlegend"] = len(traces) > 1
-    layout["margin"]["t"] = 26 if len(traces) > 1 else 8
+    layout["margin"]["t"] = 24 if len(traces) > 1 else 8
     layout["bargap"] = 0.25
     layout["xaxis"] |= {"zeroline": True}
     if shares:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BY_SPREAD = "(by spread)"
+SHARE = " of the picture"  # said once, above the list
 WHOLE = ("picture", "foreground", "all")  # no parts in the narrow sense: offered last
 DIRECTIONS: dict[str, Literal["more", "less"] | None] = {
-    "more and less": None,
+    "both": None,
     "more": "more",
     "less": "less",
 }
@@ -83,7 +85,9 @@ class UnitRanking(ipywidgets.VBox):
             class_name=self.class_name.value,
             direction=DIRECTIONS[self.direction.value],
         )
-        self.list.set_rows(rows, f"by effect on {part}, {measure}")
+        short = [replace(row, detail=row.detail.replace(SHARE, "")) for row in rows]
+        told = f" (share{SHARE})" if any(SHARE in row.detail for row in rows) else ""
+        self.list.set_rows(short, f"by effect on {part}: {measure}{told}")
 
     def close(self) -> None:
         """End the list and all dropdowns, those that are not shown as well."""

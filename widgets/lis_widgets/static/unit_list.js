@@ -31,8 +31,11 @@ function sparkline({ spark, mark, kind }) {
     `<path class="lis-spark-mark"></path></svg>`;
   const svg = holder.content.firstChild;
   if (!spark.length) return svg;
-  svg.children[1].setAttribute("d", bars(spark, kind));
-  if (mark !== null) svg.children[2].setAttribute("d", bars(spark, kind, mark));
+  // Effects fill their own row: what counts is whether one part stands out; how much it is stands beside it.
+  const most = kind === "effects" ? Math.max(...spark.map(Math.abs)) || 1 : 1;
+  const values = spark.map((value) => value / most);
+  svg.children[1].setAttribute("d", bars(values, kind));
+  if (mark !== null) svg.children[2].setAttribute("d", bars(values, kind, mark));
   return svg;
 }
 
