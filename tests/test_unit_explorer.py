@@ -392,6 +392,15 @@ def test_a_ranking_orders_the_list_as_rank_units_does(models, scores):
     explorer.close_all()
 
 
+def test_what_rank_units_returns_is_a_ranking_too(models, scores):
+    ranked = rank_units(scores, "arm", "luminance", "disc", direction="less")
+    explorer = UnitExplorer(*models[:3], ranked)
+    varies = set(explorer.session.units)
+    assert [row.unit for row in explorer.list.rows] == [u for u in ranked.unit if u in varies]
+    assert explorer._ranked.part.options == ("arm", BY_SPREAD)
+    explorer.close_all()
+
+
 def test_a_list_of_thousands_is_cut_and_searched(models):
     from lis_toolkit.explore import UnitRow
 

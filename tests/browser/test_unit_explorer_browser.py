@@ -13,6 +13,7 @@ CELLS = [
     SETUP,
     "explorer = UnitExplorer(generator, classifier, link, photographs=photographs, segmenter=segmenter,\n"
     "                        companions=companions, which='Coat')\nexplorer",
+    "explorer",  # a second view of the same
 ]
 SETTING = "vars(explorer.setting)"
 
@@ -128,6 +129,19 @@ def test_search_choose_and_pin_by_keyboard_then_move_both(page, tmp_path):
     page.line(other).wait_for(state="detached")
     page.wait_for_caption(f"unit {page.unit} at")
     page.check_pictures(tmp_path)
+
+
+def test_a_second_view_follows_the_first(page):
+    other = Explorer(page.notebook, place=1)
+    page.slider(page.unit).focus()
+    for _ in range(25):
+        page.page.keyboard.press("ArrowLeft")
+    page.settle()
+    other.settle()
+    np.testing.assert_array_equal(page.pixels()[1], other.pixels()[1])
+    assert other.captions() == page.captions()
+    shown = [view.line(page.unit).locator(".lis-number") for view in (page, other)]
+    assert shown[0].input_value() == shown[1].input_value() != f"{page.row['value']:.2f}"
 
 
 def test_play_runs_along_the_range_and_stops_at_any_input(page, tmp_path):
