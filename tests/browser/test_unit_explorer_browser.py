@@ -284,7 +284,9 @@ def test_settings_are_saved_and_loaded_by_the_buttons(page, tmp_path):
     page.page.wait_for_timeout(300)
     upload(page, tmp_path / "broken.json")
     page.root.locator(".lis-message[role=alert]").wait_for()
+    assert page.field("seed").input_value() != "0"
     upload(page, tmp_path / "mine.json")
+    page.page.wait_for_function("field => field.value === '0'", arg=page.field("seed").element_handle())
     page.wait_for_caption(f"unit {page.unit} at {page.row['value']:.2f}")
     page.settle()
     np.testing.assert_array_equal(page.pixels()[1], before[1])
