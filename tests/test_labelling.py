@@ -155,6 +155,18 @@ def test_guesses_come_in_the_folders_own_legend(generator, segmenter, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_guesses_are_taken_where_there_is_no_mask(folder):
+    folder.labels(1)
+    folder.save(1, random_labels())
+    assert folder.take_guesses() == 5 and all(folder.labelled)
+    for i, labels in enumerate(folder.masks().labels):
+        assert torch.equal(labels, random_labels() if i == 1 else folder.guess(i)), i
+    assert folder.take_guesses() == 0
+    folder.segmenter = None
+    with pytest.raises(LisError, match="no segmenter to guess"):
+        folder.take_guesses()
+
+
 def test_a_mask_is_not_overwritten_unseen(folder, generator):
     path = folder.folder / folder.pictures[2].file
     write_mask(path, random_labels(1), LEGEND)  # by a paint program

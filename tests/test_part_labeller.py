@@ -222,6 +222,16 @@ def test_a_better_segmenter_does_not_touch_what_was_painted(labeller, generator,
     assert (shown(labeller) == some(1)).all() and state(labeller, "guess_bytes") == b""
 
 
+def test_guesses_of_what_is_left_are_taken_and_shown(labeller):
+    labeller.go(1)
+    stroke(labeller, some(1))
+    labeller.go(0)
+    assert labeller.take_guesses() == 5 and labeller.marks == [True] * 6
+    assert (shown(labeller) == np.frombuffer(state(labeller, "guess_bytes"), np.uint8).reshape(16, 16)).all()
+    assert (labeller.masks().labels[1].numpy() == some(1)).all()
+    assert stroke(labeller, some(2))["kind"] == "saved"
+
+
 def test_exported_pages_show_picture_and_parts(labeller):
     stroke(labeller, some(1))
     data, _ = labeller._repr_mimebundle_()

@@ -182,6 +182,19 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
         """
         return self.folder.masks()
 
+    def take_guesses(self) -> int:
+        """Save the segmenter's guess of every picture that has no mask yet; return how many.
+
+        Raises
+        ------
+        LisError
+            Without a segmenter.
+        """
+        with self._lock:
+            count = self.folder.take_guesses()
+            self._show(self.index)
+        return count
+
     def go(self, index: int) -> None:
         """Show another picture.
 

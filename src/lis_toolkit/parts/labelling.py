@@ -56,14 +56,6 @@ class LabellingFolder:
     ----------
     folder : Path
         Absolute.
-    legend : Legend
-        Of the folder.
-    size : tuple of int
-        (height, width) of the pictures.
-    pictures : tuple of LabelledPicture
-        All that are to be labelled, in order.
-    segmenter : Segmenter or None
-        May be replaced by a better one at any time.
 
     Raises
     ------
@@ -292,11 +284,6 @@ class LabellingFolder:
             When the file is not the one that was read last (or was never read): nothing is written; `labels` reads it.
         LisError
             For labels of another size or beyond the legend, and a folder that can't be written.
-
-        Examples
-        --------
-        >>> labels = folder.labels(3)
-        >>> folder.save(3, labels)
         """
         path = self._mask(i)
         checked = check_labels(labels, self.legend, self.size, path.name)
@@ -311,6 +298,25 @@ class LabellingFolder:
             write_mask(temporary, checked, self.legend)
         self._read[i] = sha256_file(path)
         self._write_legend()
+
+    def take_guesses(self) -> int:
+        """Save the segmenter's guess of every picture that has no mask, to be corrected; return how many.
+
+        Raises
+        ------
+        LisError
+            Without a segmenter, and whatever `guess` and `save` refuse.
+        """
+        if self.segmenter is None:
+            raise LisError(
+                "there is no segmenter to guess; give one: folder.segmenter = load_segmenter(...)."
+            )
+        todo = [i for i, there in enumerate(self.labelled) if not there]
+        for i in todo:
+            guess = self.guess(i)
+            if guess is not None and not self.labels(i).any():  # none was written meanwhile
+                self.save(i, guess)
+        return len(todo)
 
     def _write_legend(self) -> None:
         """Write ``legend.json`` where it doesn't list exactly the pictures that have a mask."""
@@ -343,12 +349,7 @@ def labelling_folder(
     segmenter: Segmenter | None = None,
     made: str = "",
 ) -> LabellingFolder:
-    """Open a folder of masks, or begin it; pictures that it doesn't have yet are added.
-
-    Parameters
-    ----------
-    legend
-        Needed to begin, unless the segmenter has one. Of a folder that is there it must have the same parts.
+    """Open a folder of masks, or begin it (with the segmenter's legend, if none is given); missing pictures are added.
 
     Raises
     ------
