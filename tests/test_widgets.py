@@ -221,6 +221,8 @@ def test_moves_arrive_inside_the_limits_and_nonsense_is_passed_over(sliders, mon
     assert moved == [] and sent == [{"kind": "shown", "number": 1}], "answered, or the browser would wait"
     sliders._handle_custom_msg({"kind": "move", "number": 2, "values": {"17": 99, "5": 1.0, "x": 3}}, [])
     assert moved == [{"17": 4.0, "5": 1.0}] and sliders.values == moved[0]
+    sliders.rows = sliders.rows[:1]
+    assert sliders.moved == 2
     sliders.shown()
     assert sent[-1] == {"kind": "shown", "number": 2}
     sliders._handle_custom_msg({"kind": "ping"}, [])

@@ -222,6 +222,24 @@ def test_rows_change_and_keep_focus_and_values(notebook, page):
     page.locator(".first .lis-unit[data-key='203']").wait_for()
 
 
+def test_rows_from_before_the_last_move_do_not_pull_the_slider_back(notebook, page):
+    notebook.execute("open_gate.clear()")
+    slider(page).focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
+    # As if the rows had left before the move arrived.
+    notebook.execute(
+        "old = [dict(row) for row in sliders.rows]; old[0].update(value=1.2, tooltip='older')\n"
+        "sliders._received -= 1; sliders.rows = old; sliders._received += 1; sliders.rows[0]['value'] = 1.23"
+    )
+    page.wait_for_function("() => document.querySelector('.first .lis-name').title === 'older'")
+    assert number(page).input_value() == "1.23"
+    notebook.execute("open_gate.set()")
+    wait_for_caption(page, "at 1.23")
+    notebook.execute("sliders.rows = old")
+    page.wait_for_function("() => document.querySelector('.first .lis-number').value === '1.20'")
+
+
 def test_play_runs_along_the_observed_range_a_picture_a_step(notebook, page):
     before = json.loads(notebook.execute("import json; print(json.dumps(live.counts))"))
     play = page.locator(".first .lis-unit[data-key='17'] .lis-play")

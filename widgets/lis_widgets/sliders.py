@@ -59,6 +59,7 @@ class Sliders(anywidget.AnyWidget):
     _css = css("lis.css", "sliders.css")
 
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
+    moved = traitlets.Int(0).tag(sync=True)  # number of the newest move that `rows` knew of
 
     def __init__(self, rows: Sequence[Mapping[str, Any]] = (), **traits: Any) -> None:
         self._lock = threading.RLock()
@@ -75,6 +76,7 @@ class Sliders(anywidget.AnyWidget):
         for key in keys:
             if keys.count(key) > 1:
                 raise LisError(f"there are {keys.count(key)} sliders of the key {key!r}; give each its own.")
+        self.moved = self._received  # goes out before the rows
         return rows
 
     @property

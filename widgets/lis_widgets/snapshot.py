@@ -92,6 +92,6 @@ class Snapshot:
             return found
         try:
             text = self.static_view()
-        except LisError:
-            text = ""  # the live view tells what is wrong
+        except Exception:  # whatever it is, the live view must appear: it tells what is wrong
+            text = ""
         return ({**data, "text/html": text} if text else data), metadata

@@ -13,6 +13,8 @@ function render({ model, el }) {
 
   const clamp = (row, value) => Math.min(row.high, Math.max(row.low, value));
   const step = (row) => (row.seen_high - row.seen_low || row.high - row.low) / 100;
+  // Whether the hand has moved a slider since what the kernel now says of it.
+  const ahead = (line, known) => line.dragged || (line.sent > known && line.sent > post.answered);
   const text = (row, value) => value.toFixed(row.digits);
 
   // ---- one row
@@ -212,7 +214,7 @@ function render({ model, el }) {
     if (message?.kind !== "values") return;
     for (const [key, value] of Object.entries(message.values)) {
       const line = lines.get(key);
-      if (!line || line.dragged || line.sent > message.number) continue; // the hand was there since
+      if (!line || ahead(line, message.number)) continue;
       if (playing?.key === key && Math.abs(value - line.value) > 1e-9) stop();
       place(line, value);
     }
@@ -232,7 +234,7 @@ function render({ model, el }) {
         lines.set(row.key, line);
         if (JSON.stringify({ ...line.row, value: 0 }) !== JSON.stringify({ ...row, value: 0 })) dress(line, row);
         else line.row = row;
-        if (line.dragged) continue;
+        if (ahead(line, model.get("moved"))) continue;
       }
       if (document.activeElement !== lines.get(row.key).number) place(lines.get(row.key), row.value);
     }
@@ -246,6 +248,7 @@ function render({ model, el }) {
       const there = box.querySelectorAll(":scope > .lis-unit")[index];
       if (there !== line.root) box.insertBefore(line.root, there ?? null);
     });
+    remember(); // where the hand was ahead: else the same rows, sent again, would be no change
   }
 
   model.on("change:rows", draw);
