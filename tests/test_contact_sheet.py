@@ -8,10 +8,13 @@ import torch
 
 from lis_toolkit import LisError, collect_pairs, convert_range, fit_link, tune_unit
 from lis_toolkit.directions import companion_directions
+from lis_toolkit.selectivity import rank_units, score_selectivity
 from lis_toolkit.sheet_cells import walk_cells
+from lis_toolkit.sweep import sweep_units
 from lis_widgets import ContactSheet, UnitExplorer
 from lis_widgets.contact_sheet import PictureGrid
 from tiny import tiny_classifier, tiny_generator
+from tiny_sweep import tiny_models
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,35 @@ def test_without_an_explorer_the_picture_is_shown_beside(world):
     assert sheet.picture.captions[1].startswith("unit 2, set ")
     pick(sheet, 0, origin)
     assert sheet.picture.shape[0] == 1
+
+
+@torch.no_grad()
+def test_the_top_units_of_a_ranking_open_where_they_were_measured(tmp_path):
+    models = tiny_models()
+    sweep = sweep_units(*models, out=tmp_path / "tiny", samples=6, psi=0.9, thumbnails=True, progress=False)
+    scores = score_selectivity(sweep, measure=["area"], resamples=20, min_samples=2)
+    generator, classifier, link, segmenter = models
+    explorer = UnitExplorer(generator, classifier, link)
+    given = {"generator": generator, "link": link, "segmenter": segmenter}
+    sheet = ContactSheet.from_ranking(sweep, scores, "rim", **given, explorer=explorer, top=3)
+    top = rank_units(scores, "rim", "area").unit.head(3).tolist()
+    assert [row.unit for row in sheet.sheet.rows] == top
+    steps = len(sheet.sheet.rows[0].cells) - 1
+    for row, line in enumerate(sheet.sheet.rows):
+        assert "median" in " ".join(line.notes) or "mean" in " ".join(line.notes)
+        sheet.pick(row, steps)
+        assert explorer.unit == line.unit and sheet.message.kind == "note", sheet.message.text
+        made = tune_unit(generator, classifier, link, line.r, line.unit, steps=steps)
+        np.testing.assert_allclose(explorer.state.tuned, made.images[0, -1], atol=1e-4)
+        sheet.pick(row, 0)
+        assert explorer.values == {} and explorer.unit == line.unit
+        np.testing.assert_allclose(explorer.state.tuned, explorer.state.start, atol=1e-6)
+    kept = ContactSheet.from_ranking(sweep, scores, "rim", top=2)  # the sweep's thumbnails, without outlines
+    assert kept.sheet.pictures.shape[1:3] == (16, 16) and torch.equal(
+        kept.sheet.rows[0].r, sheet.sheet.rows[0].r
+    )
+    assert kept.title == "rim: area, classes pooled"
+    explorer.close()
 
 
 def test_errors_are_told_and_gone_after_the_next_good_pick(world, explorer):

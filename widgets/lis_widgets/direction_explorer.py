@@ -196,8 +196,8 @@ class DirectionExplorer(Explorer):
                 ),
             ]
         )
-        self._left = ipywidgets.VBox()
-        self._left.add_class("lis-ranking")
+        # Narrower than a list of units: what is beside it must have room for sliders in one line.
+        self._left = ipywidgets.VBox(layout={"flex": "1 1 220px", "min_width": "0"})
         self.family.observe(lambda _: self._guarded(self._family_chosen)(), "value")
         self.source.observe(lambda _: self._guarded(self._family_chosen)(), "value")
         self.more.observe(lambda _: self._guarded(self._more_chosen)(), "value")
