@@ -6,26 +6,38 @@
 
 const CONFIG = { displayModeBar: false, responsive: false };
 const KEY = Symbol.for("lis_widgets.plotly");
+const PATIENCE = 5000; // ms that another figure's request is waited for, before a figure asks for itself
 
-function loadPlotly(model) {
-  if (globalThis[KEY]) return Promise.resolve(globalThis[KEY]);
-  return new Promise((resolve, reject) => {
-    async function receive(message, buffers) {
-      if (message?.kind !== "plotly") return;
-      model.off("msg:custom", receive);
-      try {
-        const parts = ["const module = { exports: {} };\n", buffers[0], "\nexport default module.exports;\n"];
-        const url = URL.createObjectURL(new Blob(parts, { type: "text/javascript" }));
-        globalThis[KEY] ??= (await import(url)).default;
-        URL.revokeObjectURL(url);
-        resolve(globalThis[KEY]);
-      } catch (error) {
-        reject(error);
-      }
+const shared = (globalThis[KEY] ??= { plotly: null, asked: -Infinity }); // one for all figures of a page
+
+// Several figures that appear together load it once: running its 5 MB takes the page's only thread for a second on a
+// slow machine, and every other widget's two seconds go on meanwhile.
+async function loadPlotly(model, wanted) {
+  const receive = (message, buffers) => {
+    if (message?.kind === "plotly") shared.plotly ??= run(buffers[0]);
+  };
+  model.on("msg:custom", receive);
+  let asked = false;
+  while (!shared.plotly && wanted()) {
+    if (!asked && performance.now() - shared.asked > PATIENCE) {
+      shared.asked = performance.now();
+      asked = true;
+      model.send({ kind: "plotly" });
     }
-    model.on("msg:custom", receive);
-    model.send({ kind: "plotly" });
-  });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+  model.off("msg:custom", receive);
+  return shared.plotly;
+}
+
+async function run(code) {
+  const parts = ["const module = { exports: {} };\n", code, "\nexport default module.exports;\n"];
+  const url = URL.createObjectURL(new Blob(parts, { type: "text/javascript" }));
+  try {
+    return (await import(url)).default;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
 }
 
 // When the page has nothing better to do, such as drawing the next picture; but not later than a fifth of a second.
@@ -109,7 +121,7 @@ function render({ model, el }) {
   }
 
   model.on("change:figures", draw);
-  loadPlotly(model).then(
+  loadPlotly(model, () => alive).then(
     (loaded) => {
       Plotly = loaded;
       if (alive) draw();
