@@ -1,0 +1,112 @@
+"""The app notebook as Voila serves it: no code, live pictures, and nothing of ours from another machine."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import lab
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+# Voila's page template asks for icons by this address; without a network its page works without them.
+VOILAS_ICONS = re.compile(
+    r"https://cdn\.jsdelivr\.net/npm/@fortawesome/fontawesome-free@[^/]+/css/(all|v4-shims)\.min\.css"
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """Voila on a copy of the notebook; its address."""
+    folder = tmp_path_factory.mktemp("voila")
+    environment = dict(os.environ)
+    for name in lab.FOLDERS:
+        environment[name] = str(folder / name.lower())
+    shutil.copy(lab.NOTEBOOKS / "explorer.ipynb", folder)
+    port = lab.free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "voila",
+        "explorer.ipynb",
+        "--no-browser",
+        f"--port={port}",
+        "--Voila.ip=127.0.0.1",
+    ]
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 60
+            while not answers(f"http://127.0.0.1:{port}/static/"):
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def answers(url):
+    try:
+        urllib.request.urlopen(url)
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def page(app, open_page):
+    page = open_page()
+    page.goto(app, timeout=120_000)
+    page.locator(".lis-explorer canvas").nth(2).wait_for(timeout=90_000)
+    page.wait_for_timeout(2000)
+    return page
+
+
+def theirs(lines):
+    return [line for line in lines if not VOILAS_ICONS.search(line)]
+
+
+def test_it_shows_widgets_and_text_but_no_code(page):
+    text = page.locator("body").inner_text()
+    assert text.lstrip().startswith("Explorer") and "import lis_toolkit" not in text
+    assert "Traceback" not in text and "Error" not in text
+    assert page.locator(".lis-explorer").count() == 2  # of units, of directions
+    assert page.get_by_role("tab").count() >= 3
+
+
+def test_a_slider_changes_the_picture(page):
+    explorer = page.locator(".lis-explorer").first
+    before = lab.canvases(explorer)
+    explorer.locator("input.lis-slider").first.focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(1500)
+    after = lab.canvases(explorer)
+    assert np.array_equal(before[0], after[0]), "the start picture stays"
+    assert not np.array_equal(before[1], after[1])
+
+
+def test_every_tab_draws(page):
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        page.wait_for_timeout(1000)
+        shown = page.locator("canvas:visible, .js-plotly-plot:visible")
+        assert shown.count() >= 1, tab.inner_text()
+        assert shown.first.bounding_box()["width"] >= 32
+    page.get_by_role("tab").first.click()
+
+
+def test_nothing_of_ours_asks_for_another_machine_or_fails(page):
+    assert theirs(page.watch.errors) == [] and theirs(page.watch.strangers) == []
