@@ -100,6 +100,26 @@ def test_class_seed_and_truncation_show_another_garment(page, tmp_path):
     assert page.line(page.unit).locator(".lis-number").input_value() == f"{page.row['value']:.2f}"
 
 
+def test_keys_in_controls_are_no_commands_of_the_notebook(page):
+    """JupyterLab's "b" would insert a cell, "x" cut one, an arrow key leave the explorer."""
+    cells = len(page.notebook.code_cells())
+    for control in (
+        page.field("class"),
+        page.button("As it was"),
+        page.list,
+        page.root.locator(".lis-play").first,
+    ):
+        control.focus()
+        for key in ("b", "x", "ArrowDown"):
+            page.page.keyboard.press(key)
+        assert control.evaluate("e => e === document.activeElement || e.contains(document.activeElement)"), (
+            control
+        )
+    assert len(page.notebook.code_cells()) == cells
+    page.page.keyboard.press("Control+s")
+    page.page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+
+
 def test_search_choose_and_pin_by_keyboard_then_move_both(page, tmp_path):
     other = page.ask("explorer.session.units[30]")
     page.search.click()

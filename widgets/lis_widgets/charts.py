@@ -36,7 +36,7 @@ class Charts(anywidget.AnyWidget):
     >>> charts.show([bars({"logit": (["Coat", "Bag"], [3.1, 0.2], "#0072B2")}, "logits")])
     """
 
-    _esm = esm("kit.js", "charts.js")
+    _esm = esm("kit.js", "keys.js", "charts.js")
     _css = css("lis.css", "charts.css", "layout.css")
 
     figures = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -37,7 +37,7 @@ class UnitList(anywidget.AnyWidget):
     >>> units.set_rows(unit_rows(session))
     """
 
-    _esm = esm("kit.js", "unit_list.js")
+    _esm = esm("kit.js", "keys.js", "unit_list.js")
     _css = css("lis.css", "unit_list.css", "layout.css")
 
     title = traitlets.Unicode("units").tag(sync=True)

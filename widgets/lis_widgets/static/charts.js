@@ -46,6 +46,7 @@ const whenIdle = globalThis.requestIdleCallback
   : (work) => setTimeout(work, 20);
 
 function render({ model, el }) {
+  keepKeys();
   const row = document.createElement("div");
   row.className = "lis-charts";
   el.appendChild(row);

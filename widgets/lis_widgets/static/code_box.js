@@ -39,8 +39,6 @@ function render({ model, el }) {
     }
   }
 
-  // JupyterLab takes keys for commands on cells; in here they belong to the text.
-  text.addEventListener("keydown", (event) => event.stopPropagation());
   copy.addEventListener("click", onCopy);
   model.on("change:text change:label", draw);
   draw();

@@ -40,10 +40,10 @@ function sparkline({ spark, mark, kind }) {
 }
 
 function render({ model, el }) {
+  keepKeys();
   const id = `lis-units-${++lists}`;
   const root = document.createElement("div");
   root.className = "lis-units";
-  root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's arrow keys would move between cells
   const search = document.createElement("input");
   search.type = "search";
   search.placeholder = "search units";
