@@ -72,12 +72,18 @@ class Explorer:
         return self.root.locator(".lis-message-line").inner_text().strip()
 
     def settle(self):
-        """Wait until the kernel has worked off what was asked for, and its picture is drawn."""
-        revision = int(self.ask(f"({self.name}.state, {self.name}.picture.revision)[1]"))
-        self.page.wait_for_function(
-            """([root, revision]) => Number(root.querySelector(".lis-picture").dataset.revision) >= revision""",
-            arg=[self.root.element_handle(), revision],
-        )
+        """Wait until nothing is asked for any more, neither in the page nor in the kernel, and the picture is drawn."""
+        before = None
+        while (revision := self.revision()) != before:
+            self.page.wait_for_function(
+                "([root, revision]) => Number(root.querySelector('.lis-picture').dataset.revision) >= revision",
+                arg=[self.root.element_handle(), revision],
+            )
+            self.page.wait_for_timeout(150)
+            before = revision
+
+    def revision(self):
+        return int(self.ask(f"({self.name}.state, {self.name}.picture.revision)[1]"))
 
     def ask(self, expression):
         """Return the value of an expression in the kernel, as JSON."""
