@@ -298,6 +298,12 @@ def test_keys_stay_in_the_widget_and_are_taken_from_nobody(labeller):
     labeller.keys("d", "d", "b", "x")
     labeller.root.locator("input[type=radio]").first.focus()
     labeller.keys("d", "d", "b", "x", "a")
+    while labeller.button("Undo").is_enabled():
+        labeller.button("Undo").click()
+    labeller.keys("d", "d", "b", "x", "a")  # a button that was disabled under the focus
+    labeller.root.locator(".lis-progress").click()
+    labeller.keys("d", "d", "b", "x", "a")  # no control at all
+    labeller.button("Redo").click()
     labeller.root.locator(".lis-brush").focus()
     labeller.keys("ArrowRight", "d", "d", "Shift+Digit2")
     assert labeller.root.locator(".lis-field output").inner_text() == "2 px"  # the slider's own keys
@@ -317,6 +323,23 @@ def test_keys_stay_in_the_widget_and_are_taken_from_nobody(labeller):
         "() => window.jupyterapp.shell.currentWidget.content.widgets.length === 2", timeout=5000
     )
     np.testing.assert_array_equal(labeller.mask(), mask)
+
+
+def test_a_damaged_mask_is_told_and_comes_back_with_its_undo(labeller):
+    labeller.stroke((5, 5), (9, 5))
+    mask, path = labeller.mask(), labeller.folder / labeller.file()
+    path.write_bytes(b"half a file")
+    labeller.stroke((9, 9), (12, 9))
+    labeller.button("Reload the file").click()
+    labeller.wait_saved("unread")
+    assert "not a PNG file" in labeller.problem() and labeller.button("Undo").is_disabled()
+    labeller.stroke((1, 1), (12, 1))
+    assert path.read_bytes() == b"half a file"
+    path.unlink()
+    labeller.button("Read it again").click()
+    labeller.wait_saved("none")
+    labeller.keys("Control+z")
+    np.testing.assert_array_equal(labeller.mask(), line(mask, (9, 9), (12, 9), 1, 1))
 
 
 def test_zoom_and_pan_move_the_view_and_not_the_labels(labeller):
@@ -426,12 +449,13 @@ def test_nothing_is_lost_when_the_kernel_dies(scratch, server):
     notebook.run_all()
     labeller.page.wait_for_function("e => !e.isConnected", arg=old, timeout=60_000)
     again = Labeller(notebook, labeller.folder)
-    again.show(0)  # the next without a mask is shown at first
+    assert again.file() == "04_4001_psi0.7.png"  # the first without a mask
     again.button("Restore and save").wait_for(timeout=20_000)
     told = again.root.locator(".lis-offer").inner_text()
     assert "Coat, seed 4000" in told and "Trouser" not in told
     again.button("Restore and save").click()
     line(line(expected, (2, 9), (20, 12), 1, 1), (2, 15), (20, 18), 1, 1)
+    again.page.wait_for_function("e => e.dataset.file.startsWith('04_4000')", arg=again.root.element_handle())
     np.testing.assert_array_equal(again.mask("04_4000_psi0.7.png"), expected)
     assert notebook.execute("print(labeller.labels.tolist())") == str(expected.tolist())
     # Saved now: the next page has nothing to offer.

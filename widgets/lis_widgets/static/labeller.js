@@ -44,50 +44,15 @@ function render({ model, el }) {
     const where = cursor ? `cursor at ${at.x}, ${at.y}: ${there}` : "arrow keys move a cursor";
     holder.setAttribute("aria-label", `${model.get("titles")[index()] ?? ""}; ${where}`);
     panel.rows.forEach((row, i) => row.classList.toggle("lis-there", there === names[i]));
-    buttons();
+    panel.dress(painter, guess);
   }
 
-  function refresh() {
-    const marks = model.get("marks");
-    const titles = model.get("titles");
-    panel.choice.replaceChildren(...files.map((_, i) =>
-      element("option", { value: i }, `${marks[i] ? "✓" : "○"} ${i + 1}. ${titles[i]}`)));
-    panel.choice.value = String(index());
-    panel.progress.textContent = `${marks.filter(Boolean).length} of ${files.length} labelled`;
-    panel.previous.disabled = index() <= 0;
-    panel.next.disabled = index() >= files.length - 1;
-    panel.onwards.disabled = marks.every((mark, i) => mark || i === index());
-  }
+  const refresh = () => panel.list(model.get("marks"), model.get("titles"), index());
 
-  function buttons() {
-    const { locked, history, tool, label, size } = painter;
-    panel.tools.forEach((made) => made.setAttribute("aria-pressed", String(made.dataset.tool === tool)));
-    panel.radios.forEach((radio, i) => { radio.checked = i === label; });
-    panel.undo.disabled = locked || !history.canUndo;
-    panel.redo.disabled = locked || !history.canRedo;
-    panel.take.disabled = locked || !guess;
-    panel.ghostField.hidden = !guess;
-    panel.clear.disabled = panel.keep.disabled = locked;
-    panel.brush.value = size;
-    panel.brushText.textContent = `${size} px`;
-    holder.classList.toggle("lis-locked", locked);
-    holder.dataset.tool = tool;
-  }
-
-  function tell(box, text, ...actions) {
-    box.replaceChildren(...(text ? [text, ...actions.flatMap((action) => [" ", action])] : []));
-  }
-
-  function action(text, title, act) {
-    const made = labelledButton(text, "", title);
-    made.addEventListener("click", act);
-    return made;
-  }
-
-  const WORDS = { none: "no mask yet", saving: "saving …", done: "saved", failed: "not saved" };
+  const WORDS = { none: "no mask yet", saving: "saving …", done: "saved", failed: "not saved", unread: "can't be read" };
   function state(kind) {
     if (kind === "saving" && root.dataset.saved === "failed") return; // until an answer comes
-    if (kind === "done") tell(panel.problem, "");
+    if (kind === "done") panel.tell(panel.problem, "");
     root.dataset.saved = kind;
     panel.saved.className = `lis-saved lis-${kind}`;
     panel.saved.textContent = WORDS[kind];
@@ -95,21 +60,21 @@ function render({ model, el }) {
 
   function silent() {
     const here = "What you painted is kept in this browser: after a restart run this cell again to get it back.";
-    tell(panel.problem, `The kernel does not answer: it is busy with another cell, or was restarted. ${saver.waits ? here : ""}`);
+    panel.tell(panel.problem, `The kernel does not answer: it is busy with another cell, or was restarted. ${saver.waits ? here : ""}`);
     if (saver.waits) state("failed");
   }
 
   function refused(name, text, changed) {
-    const reload = action("Reload the file", "Undo then brings back what you painted", () => {
+    const reload = panel.action("Reload the file", "Undo then brings back what you painted", () => {
       reloading = true;
       saver.send({ kind: "reload" });
     });
-    tell(panel.problem, text, ...(changed && name === file ? [reload] : []));
+    panel.tell(panel.problem, text, ...(changed && name === file ? [reload] : []));
     if (name) state("failed");
   }
 
   function unkept() {
-    tell(panel.note, "This browser keeps no strokes: what the kernel does not answer to would be lost.");
+    panel.tell(panel.note, "This browser keeps no strokes: what the kernel does not answer to would be lost.");
   }
 
   // ---- to the kernel and back
@@ -144,21 +109,22 @@ function render({ model, el }) {
     if (keys[file] && keys[file] !== saver.known.get(file)) catchUp();
     const found = saver.newer(keys, painter.map.data.length);
     if (!found.length) return;
-    const restore = action("Restore and save", "", () => {
-      tell(panel.offer, "");
+    const restore = panel.action("Restore and save", "", () => {
+      panel.tell(panel.offer, "");
       for (const [name, entry] of found) {
         if (name === file) painter.replace(entry.data);
         else saver.save(name, entry.data, entry.bases);
       }
+      if (!found.some(([name]) => name === file)) go(files.indexOf(found[0][0]));
       describe();
     });
-    const drop = action("Discard", "", () => {
-      tell(panel.offer, "");
+    const drop = panel.action("Discard", "", () => {
+      panel.tell(panel.offer, "");
       for (const [name] of found) saver.kept.drop(name);
     });
     const titles = found.map(([name, { at }]) =>
       `${model.get("titles")[files.indexOf(name)]} (${new Date(at).toLocaleString()})`);
-    tell(panel.offer, `The kernel stopped before it had saved all strokes of ${titles.join("; ")}.`, restore, drop);
+    panel.tell(panel.offer, `The kernel stopped before it had saved all strokes of ${titles.join("; ")}.`, restore, drop);
   }
 
   // The kernel shows a picture: another one, or the present one again.
@@ -190,12 +156,12 @@ function render({ model, el }) {
     reloading = false;
     if (!ours) {
       saver.known.set(name, contentKey(data));
-      state(model.get("marks")[index()] ? "done" : "none");
+      state(painter.locked ? "unread" : model.get("marks")[index()] ? "done" : "none");
     }
     saver.heard();
-    tell(panel.problem, model.get("problem"), ...(painter.locked
-      ? [action("Read it again", "", () => saver.send({ kind: "reload" }))] : []));
-    tell(panel.note, model.get("note"));
+    panel.tell(panel.problem, model.get("problem"), ...(painter.locked
+      ? [panel.action("Read it again", "", () => saver.send({ kind: "reload" }))] : []));
+    panel.tell(panel.note, model.get("note"));
     stage.show(bytesOf("rgb"), painter.map, guess);
     root.dataset.file = file;
     root.dataset.revision = model.get("revision");
@@ -213,6 +179,8 @@ function render({ model, el }) {
     if (brushing && !drag) stage.traceBrush(context, cursor ?? brushAt(at), brushOffsets(size));
     else if (cursor) stage.traceBrush(context, cursor, [[0, 0]]);
   };
+
+  stage.moved = () => file && describe();
 
   function looked() {
     stage.hover();
@@ -407,7 +375,7 @@ function render({ model, el }) {
 
   // ---- life
 
-  const remark = () => tell(panel.note, model.get("note"));
+  const remark = () => panel.tell(panel.note, model.get("note"));
   const listeners = [["change:revision", show], ["change:marks", refresh], ["change:note", remark], ["msg:custom", receive]];
   for (const [event, react] of listeners) model.on(event, react);
   show();

@@ -90,7 +90,8 @@ function labellerPanel(names, colours) {
   const tools = bar(group(...panel.tools), group(panel.undo, panel.redo), group(panel.take, panel.clear, panel.keep));
   tools.setAttribute("role", "group");
   tools.setAttribute("aria-label", "tools");
-  panel.root = element("div", { class: "lis-labeller", "data-lm-suppress-shortcuts": "true" },
+  // It takes the focus of clicks beside the controls: keys after them are not the notebook's.
+  panel.root = element("div", { class: "lis-labeller", tabindex: -1, "data-lm-suppress-shortcuts": "true" },
     panel.problem, panel.offer, panel.note,
     bar(panel.previous, panel.choice, panel.next, panel.onwards, panel.progress, panel.saved),
     tools,
@@ -102,5 +103,58 @@ function labellerPanel(names, colours) {
     element("details", { class: "lis-help" },
       element("summary", { class: "lis-focusable" }, "Keys, while the focus is in this frame"),
       element("dl", {}, ...KEYS.map(([key, text]) => element("div", {}, element("dt", {}, key), element("dd", {}, text))))));
-  return panel;
+  return Object.assign(panel, panelActs(panel));
+}
+
+function panelActs(panel) {
+  // When a focused button goes, the focus would fall to the notebook, and the next key with it.
+  const refocus = () => panel.holder.focus({ preventScroll: true });
+
+  function able(made, on) {
+    if (!on && document.activeElement === made) refocus();
+    made.disabled = !on;
+  }
+
+  return {
+    // The list of pictures, and how far the work has come.
+    list(marks, titles, index) {
+      panel.choice.replaceChildren(...titles.map((title, i) =>
+        element("option", { value: i }, `${marks[i] ? "✓" : "○"} ${i + 1}. ${title}`)));
+      panel.choice.value = String(index);
+      panel.progress.textContent = `${marks.filter(Boolean).length} of ${titles.length} labelled`;
+      able(panel.previous, index > 0);
+      able(panel.next, index < titles.length - 1);
+      able(panel.onwards, marks.some((mark, i) => !mark && i !== index));
+    },
+
+    // What the painter is set to and can do.
+    dress({ locked, history, tool, label, size }, guess) {
+      panel.tools.forEach((made) => made.setAttribute("aria-pressed", String(made.dataset.tool === tool)));
+      panel.radios.forEach((radio, i) => { radio.checked = i === label; });
+      able(panel.undo, !locked && history.canUndo);
+      able(panel.redo, !locked && history.canRedo);
+      able(panel.take, !locked && guess);
+      able(panel.clear, !locked);
+      able(panel.keep, !locked);
+      panel.ghostField.hidden = !guess;
+      panel.brush.value = size;
+      panel.brushText.textContent = `${size} px`;
+      panel.holder.classList.toggle("lis-locked", locked);
+      panel.holder.dataset.tool = tool;
+    },
+
+    // A message, with buttons.
+    tell(box, text, ...actions) {
+      box.replaceChildren(...(text ? [text, ...actions.flatMap((action) => [" ", action])] : []));
+    },
+
+    action(text, title, act) {
+      const made = labelledButton(text, "", title);
+      made.addEventListener("click", () => {
+        act();
+        refocus();
+      });
+      return made;
+    },
+  };
 }

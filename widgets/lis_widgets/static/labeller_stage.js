@@ -23,6 +23,7 @@ class Stage {
     this.fitted = true;
     this.frame = 0;
     this.drawUpper = () => {};
+    this.moved = () => {}; // another part of the picture is seen
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(holder);
   }
@@ -77,6 +78,7 @@ class Stage {
   // ---- where things are
 
   resize() {
+    if (!this.holder.clientWidth || !this.map.width) return; // not laid out yet
     this.wide = this.holder.clientWidth;
     this.high = this.holder.clientHeight;
     this.ratio = window.devicePixelRatio || 1;
@@ -125,6 +127,7 @@ class Stage {
     this.panX = place(this.panX, this.wide, this.map.width * this.zoom);
     this.panY = place(this.panY, this.high, this.map.height * this.zoom);
     this.redraw();
+    this.moved();
   }
 
   reveal({ x, y }) {
