@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -64,6 +65,7 @@ class Sliders(anywidget.AnyWidget):
     def __init__(self, rows: Sequence[Mapping[str, Any]] = (), **traits: Any) -> None:
         self._lock = threading.RLock()
         self._received = 0  # number of the newest move that arrived
+        self._arrived: float | None = None  # when the first one came that no picture answers yet
         self._move_callbacks: list[Callable[[dict[str, float]], None]] = []
         self._action_callbacks: list[Callable[[str, str], None]] = []
         super().__init__(rows=list(rows), **traits)
@@ -108,7 +110,9 @@ class Sliders(anywidget.AnyWidget):
 
     def shown(self) -> None:
         """Tell the browser that the picture of the newest move is out: it may send the next."""
-        self.send({"kind": "shown", "number": self._received})
+        arrived, self._arrived = self._arrived, None
+        took = None if arrived is None else round(1000 * (time.perf_counter() - arrived), 1)  # ms
+        self.send({"kind": "shown", "number": self._received, "took": took})
 
     def on_move(self, callback: Callable[[dict[str, float]], None]) -> None:
         """Call back with the values that were moved in the browser: key -> value."""
@@ -136,6 +140,8 @@ class Sliders(anywidget.AnyWidget):
             return
         with self._lock:
             self._received = number
+            if self._arrived is None:
+                self._arrived = time.perf_counter()
             moved = {}
             for row in self.rows:
                 value = values.get(row["key"])

@@ -30,16 +30,17 @@ function iconButton(name, label, attributes = {}) {
   return element("button", { ...attributes, type: "button", class: classes, title: label, "aria-label": label }, icon(name));
 }
 
-const NUDGES = 4;
-const NUDGE_PAUSE = 8; // ms
+const NUDGES = 2;
+const TRAVEL = 8; // ms there and back
+const SLOW = 80; // ms
 const SILENT = "The kernel does not answer: it is busy with another cell, or was restarted (then run this cell again).";
 
 // Sends values that follow the hand: one message unanswered at a time, and the newest of what came since when the
 // answer arrives, or after `patience` ms. So a slow kernel is never flooded, and the last value always arrives.
-// While an answer is awaited a few empty messages follow, because of TCP: the server sends the kernel's small messages
-// one by one, the system holds each back until the browser's machine has confirmed the one before (Nagle), and that
-// waits up to 40 ms for something to send along (delayed acknowledgement). Measured: 51 ms from key to picture without
-// them, 34 ms with.
+// When the answer is due and has not come, an empty message follows, because of TCP: the server holds a small message
+// back until the browser's machine has confirmed the one before (Nagle), and the confirmation waits up to 40 ms for
+// something to travel with (delayed acknowledgement). The kernel tells how long it took, so the message goes out when
+// the picture is ready; an answer that is in time needs none.
 //
 // Silence is told in `el`: after 3 s the kernel is asked for a sign of life (a long render still gives one), after 2 s
 // more an alert appears; any message takes it away.
@@ -50,6 +51,7 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
   let patienceTimer = 0;
   let silenceTimer = 0;
   let nudgeTimer = 0;
+  let took = 15; // ms in the kernel, from the move to the picture; averaged
   let alert = null;
 
   function pass(content) {
@@ -74,15 +76,14 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
     }, worry);
   }
 
-  function nudge(left) {
+  function nudge(pause, left) {
     clearTimeout(nudgeTimer);
-    if (left > 0 && answered < number) {
-      nudgeTimer = setTimeout(() => {
-        if (answered >= number) return;
-        pass({ kind: "nudge" });
-        nudge(left - 1);
-      }, NUDGE_PAUSE);
-    }
+    if (left === 0 || took > SLOW) return; // a slow answer comes when all is confirmed
+    nudgeTimer = setTimeout(() => {
+      if (answered >= number) return;
+      pass({ kind: "nudge" });
+      nudge(TRAVEL, left - 1);
+    }, pause);
   }
 
   function post() {
@@ -98,7 +99,7 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
     }, patience);
     listen();
     pass({ ...content, number });
-    if (keptUp) nudge(NUDGES);
+    if (keptUp) nudge(took + TRAVEL, NUDGES);
   }
 
   // `compose` is called when the message goes out, and returns all that came together until then.
@@ -112,8 +113,12 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
     silenceTimer = 0;
     alert?.remove();
     alert = null;
-    if (message?.kind === "shown") answered = Math.max(answered, message.number);
-    else if (answered < number) listen();
+    if (message?.kind === "shown") {
+      answered = Math.max(answered, message.number);
+      if (Number.isFinite(message.took)) took += (message.took - took) / 4;
+    } else if (answered < number) {
+      listen();
+    }
     if (answered >= number) {
       clearTimeout(patienceTimer);
       patienceTimer = 0;
