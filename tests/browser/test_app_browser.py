@@ -110,3 +110,14 @@ def test_every_tab_draws(page):
 
 def test_nothing_of_ours_asks_for_another_machine_or_fails(page):
     assert theirs(page.watch.errors) == [] and theirs(page.watch.strangers) == []
+
+
+def test_texts_can_be_read_in_its_dark_theme(app, open_page):
+    page = open_page()
+    page.goto(f"{app}?theme=dark", timeout=120_000)
+    explorer = page.locator(".lis-explorer").first
+    explorer.locator("canvas").nth(2).wait_for(timeout=90_000)
+    page.wait_for_timeout(2000)
+    assert page.evaluate("() => document.body.dataset.jpThemeLight") == "false"
+    lab.check_contrast(explorer, texts=20)
+    page.close()
