@@ -30,8 +30,9 @@ def test_notebook_runs_without_an_error_and_stays_on_this_machine(name, open_pag
     notebook.run_all()
     assert len(notebook.code_cells()) > 5
     notebook.check_cells()
-    page.wait_for_timeout(1000)  # what comes late, such as Plotly's figures
-    assert page.locator(".jp-OutputArea-output canvas").count() > 0, "no widget has drawn anything"
+    # A widget has drawn a picture, or, later than that, Plotly's bars.
+    page.locator(".jp-OutputArea-output :is(canvas, .js-plotly-plot .bars)").first.wait_for(state="attached")
+    page.wait_for_timeout(1000)  # for what comes late, in the console too
     notebook.watch.check()
     page.close()
 
