@@ -53,6 +53,8 @@ ContactSheet([lis.tune_unit(generator, classifier, link, r, unit) for unit in un
     "part_labeller": (".lis-labeller", """
 labeller = PartLabeller(Path(tempfile.mkdtemp()) / "masks", generator, classes=["Coat"], seeds=range(3),
     psi=0.7, segmenter=segmenter)
+labeller.folder.save(0, labeller.folder.guess(0))
+labeller.reload()
 labeller
 """),
     "link_report": (".lis-report", """
