@@ -275,3 +275,10 @@ def test_a_message_tells_errors_aloud_and_notes_quietly():
     assert 'role="status"' in message.value and message.kind == "note"
     message.clear()
     assert message.text == message.kind == ""
+
+
+def test_every_widget_that_takes_keys_keeps_them_from_the_notebook():
+    for path in STATIC.glob("*.js"):
+        text = path.read_text()
+        if "export default" in text:  # the script of a widget, not a helper
+            assert "  keepKeys();\n" in text, f"a letter typed into {path.name} is a command of JupyterLab"

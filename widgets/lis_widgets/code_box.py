@@ -25,7 +25,7 @@ class CodeBox(anywidget.AnyWidget):
     >>> box = CodeBox(text=as_code(setting), label="A cell that draws this picture:")
     """
 
-    _esm = esm("kit.js", "code_box.js")
+    _esm = esm("kit.js", "keys.js", "code_box.js")
     _css = css("lis.css", "code_box.css")
 
     text = traitlets.Unicode("").tag(sync=True)

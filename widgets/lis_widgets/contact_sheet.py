@@ -50,7 +50,7 @@ class PictureGrid(anywidget.AnyWidget):
     >>> grid.on_pick(lambda row, column: print(row, column))
     """
 
-    _esm = esm("contact_sheet.js")
+    _esm = esm("keys.js", "contact_sheet.js")
     _css = css("lis.css", "contact_sheet.css")
 
     rgb = traitlets.Bytes(b"").tag(sync=True)

@@ -45,7 +45,7 @@ class DataTable(anywidget.AnyWidget):
     >>> table.on_choose(lambda row: print(row))
     """
 
-    _esm = esm("data_table.js")
+    _esm = esm("keys.js", "data_table.js")
     _css = css("lis.css", "data_table.css", "link_report.css")
 
     columns = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -89,7 +89,7 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
     torch.Size([12, 32, 32])
     """
 
-    _esm = esm("kit.js", *(f"labeller_{part}.js" for part in SCRIPTS), "labeller.js")
+    _esm = esm("kit.js", "keys.js", *(f"labeller_{part}.js" for part in SCRIPTS), "labeller.js")
     _css = css("lis.css", "labeller.css")
 
     place = traitlets.Unicode().tag(sync=True)

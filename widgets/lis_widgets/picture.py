@@ -61,7 +61,7 @@ class Picture(Snapshot, anywidget.AnyWidget):
     >>> picture.show(state.rgb(), state.captions(), state.descriptions())
     """
 
-    _esm = esm("kit.js", "picture.js")
+    _esm = esm("kit.js", "keys.js", "picture.js")
     _css = css("lis.css", "picture.css")
 
     rgb = traitlets.Bytes(b"").tag(sync=True)

@@ -56,7 +56,7 @@ class Sliders(anywidget.AnyWidget):
     >>> sliders.on_move(lambda values: print(values))
     """
 
-    _esm = esm("kit.js", "sliders.js")
+    _esm = esm("kit.js", "keys.js", "sliders.js")
     _css = css("lis.css", "sliders.css")
 
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -2,6 +2,7 @@
 // selected, and a line says which keys to press.
 
 function render({ model, el }) {
+  keepKeys();
   const box = document.createElement("div");
   box.className = "lis-code";
   const head = document.createElement("div");

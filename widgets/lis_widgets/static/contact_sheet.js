@@ -29,6 +29,7 @@ function element(name, className, text) {
 }
 
 function render({ model, el }) {
+  keepKeys();
   const rows = model.get("rows");
   const [, height, width] = model.get("shape");
   const data = model.get("rgb");
@@ -36,7 +37,6 @@ function render({ model, el }) {
   root.setAttribute("role", "grid");
   root.setAttribute("aria-label", model.get("label"));
   root.setAttribute("aria-description", "Arrow keys move between pictures, Enter opens one.");
-  root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's arrow keys would move between cells
   const cells = rows.map(({ title, notes, cells }, row) => {
     const line = element("div", "lis-grid-row");
     line.setAttribute("role", "row");

@@ -25,12 +25,12 @@ function compare(a, b, way) {
 }
 
 function render({ model, el }) {
+  keepKeys();
   const columns = model.get("columns");
   const rows = model.get("rows");
   const choosable = model.get("choosable");
   const root = document.createElement("div");
   root.className = "lis-table";
-  root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's arrow keys would move between cells
 
   let sorted = { column: -1, way: 1 };
   let shown = model.get("page");

@@ -4,6 +4,7 @@ const HISTORIES = 20; // pictures whose undo is kept
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 function render({ model, el }) {
+  keepKeys();
   const names = model.get("names");
   const files = model.get("files");
   const panel = labellerPanel(names, model.get("colours"));
@@ -311,6 +312,7 @@ function render({ model, el }) {
     }
     // On some keyboards the brackets need AltGr, which browsers call Ctrl and Alt.
     if (((event.altKey || event.ctrlKey) && !"[]".includes(letter)) || !Object.hasOwn(commands, letter)) return false;
+    if (letter === "Escape" && !painter.corners.length) return false; // leaves
     commands[letter]();
     return true;
   }

@@ -4,6 +4,7 @@ const PLAY_STEPS = 50; // from one end of the observed range to the other
 const PLAY_PAUSE = 40; // ms at least between two steps
 
 function render({ model, el }) {
+  keepKeys();
   const box = element("div", { class: "lis-sliders" });
   el.appendChild(box);
   const post = courier(model, box);
@@ -90,6 +91,7 @@ function render({ model, el }) {
       marks.push(element("span", { class: "lis-end lis-high", "aria-hidden": "true" }, text(row, row.seen_high)));
     }
     line.range.title = `observed from ${text(row, row.seen_low)} to ${text(row, row.seen_high)}`;
+    line.track.classList.toggle("lis-marked", bounded);
     line.track.replaceChildren(...marks);
     face(line);
 
