@@ -258,7 +258,7 @@ def test_errors_of_controls_are_shown(explorer, monkeypatch, tmp_path):
         raise OSError("the disk is full")
 
     monkeypatch.setattr("lis_widgets.explorer_base.save_state_png", broken)
-    button = explorer.files.children[0].children[0].children[0]
+    button = explorer.files.children[1].children[0].children[0]
     button.click()
     assert "the disk is full" in explorer.message.text
 
@@ -346,7 +346,7 @@ def test_pictures_and_films_never_overwrite(explorer, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("lis_widgets.explorer_base.FILM_FRAMES", 4)
-    buttons = {b.description: b for b in explorer.files.children[0].children[0].children}
+    buttons = {b.description: b for b in explorer.files.children[1].children[0].children}
     for name, suffix in (("Save picture", "png"), ("Save picture", "png"), ("Save film", "gif")):
         buttons[name].click()
         assert explorer.message.kind == "note" and f".{suffix}" in explorer.message.text
@@ -361,7 +361,7 @@ def test_the_code_draws_the_same_picture(models, explorer):
     generator, classifier, link, pairs = models
     explorer.set({explorer.session.units[2]: 0.25})
     assert explorer.files.code_box.text == "", "not worked out while nobody sees it"
-    explorer.files.selected_index = 0
+    explorer.files.heading.value = True
     scope = {"generator": generator, "classifier": classifier, "link": link}
     exec(explorer.files.code_box.text, scope)
     np.testing.assert_array_equal(scope["state"].rgb(), panels(explorer))

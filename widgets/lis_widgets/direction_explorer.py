@@ -452,7 +452,7 @@ class DirectionExplorer(Explorer):
         return bars(
             {"change": (labels, [change for _, change in made], colours)},
             title,
-            axis="change of activation (orange: less)",
+            axis="change (orange: less)",
             hover="%{x:+.3g}",
         )
 

@@ -9,6 +9,7 @@ from lis_toolkit.explore import Distribution, UnitState
 from .figures import AFTER, BEFORE, OTHER, bars, histogram, sentence
 
 SHOWN_CLASSES, SHOWN_UNITS = 10, 10
+UNMOVED = 1e-6  # change of an activation that is rounding
 
 
 def class_figure(state: UnitState, scale: str) -> dict[str, Any]:
@@ -33,7 +34,10 @@ def class_figure(state: UnitState, scale: str) -> dict[str, Any]:
 
 def moved_figure(state: UnitState) -> dict[str, Any]:
     """Return bars of the units whose re-encoded activation changed most; orange: those that were set."""
+    title = "units that moved most"
     moved = state.moved_units(SHOWN_UNITS)
+    if not any(abs(change) > UNMOVED for _, change in moved):
+        return sentence(title, "No unit has moved: the picture is as it was at the start.")
     return bars(
         {
             "change": (
@@ -42,7 +46,7 @@ def moved_figure(state: UnitState) -> dict[str, Any]:
                 [OTHER if unit in state.values else AFTER for unit, _ in moved],
             )
         },
-        "units that moved most",
+        title,
         axis="change of activation" + (" (orange: set)" if state.values else ""),
         hover="%{x:+.3g}",
     )

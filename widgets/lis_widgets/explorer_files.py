@@ -15,8 +15,10 @@ from .explorer_parts import button, flow
 LARGEST_FILE = 10_000_000  # bytes; settings have some thousand
 
 
-class ExplorerFiles(ipywidgets.Accordion):
-    """Collapsed until it is wanted: code to copy, save as picture, film or settings, load settings.
+class ExplorerFiles(ipywidgets.VBox):
+    """Folded until it is wanted: code to copy, save as picture, film or settings, load settings.
+
+    A button folds it out: the heading of ipywidgets' Accordion can't be reached by keyboard.
 
     Parameters
     ----------
@@ -26,6 +28,8 @@ class ExplorerFiles(ipywidgets.Accordion):
 
     Attributes
     ----------
+    heading : ipywidgets.ToggleButton
+        On while the rest is seen.
     code_box : CodeBox
     upload : ipywidgets.FileUpload or None
     """
@@ -50,14 +54,25 @@ class ExplorerFiles(ipywidgets.Accordion):
             )
             self.upload.observe(self._uploaded, "value")
             buttons.append(self.upload)
-        super().__init__([ipywidgets.VBox([flow(*buttons), self.code_box])], titles=["Code, save, load"])
+        self.heading = ipywidgets.ToggleButton(description="Code, save, load", layout={"width": "100%"})
+        self.heading.add_class("lis-heading")
+        self._content = ipywidgets.VBox([flow(*buttons), self.code_box])
+        super().__init__([self.heading, self._content])
         self.add_class("lis-files")
-        self.observe(lambda _: self.refresh(), "selected_index")
+        self.heading.observe(lambda _: self._fold(), "value")
+        self._fold()
 
     def refresh(self) -> None:
         """Write the code anew, if it is seen."""
-        if self.selected_index is not None:
+        if self.heading.value:
             self.code_box.text = self._code()
+
+    def _fold(self) -> None:
+        seen = self.heading.value
+        self.heading.icon, verb = ("caret-down", "hide") if seen else ("caret-right", "show")
+        self.heading.tooltip = f"{verb} the code of this picture, and buttons that save and load"
+        self._content.layout.display = "" if seen else "none"
+        self.refresh()
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         files = change["new"]

@@ -152,6 +152,7 @@ def _layout(axis: str, height: int) -> dict[str, Any]:
         "hovermode": "closest",
         "xaxis": {
             "nticks": 6,
+            "tickangle": 0,
             "title": {"text": axis, "standoff": 6, "font": {"size": 12}},
             "fixedrange": True,
         },

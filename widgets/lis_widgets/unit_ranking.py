@@ -57,7 +57,8 @@ class UnitRanking(ipywidgets.VBox):
         self.part = dropdown("part", [*parts, BY_SPREAD], "100%")
         self.measure = dropdown("measure", self._values("measure", self.part.value), "100%")
         self.direction = dropdown("change", list(DIRECTIONS), "100%", "units that raise or lower the measure")
-        self.class_name = dropdown("class", classes, "100%", "of the samples that the ranking was made from")
+        tip = "class of the samples that the ranking was made from"
+        self.class_name = dropdown("samples", classes, "100%", tip)
         controls = [self.part, self.measure, self.direction, *([self.class_name] if len(classes) > 1 else [])]
         self.part.observe(self._part_changed, "value")
         for control in controls[1:]:

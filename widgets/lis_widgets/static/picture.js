@@ -12,12 +12,15 @@ function panelWidth(width, target, room) {
 }
 
 function render({ model, el }) {
+  keepKeys();
   const row = element("div", { class: "lis-picture" });
   el.appendChild(row);
   let panels = [];
   let image = null; // reused while the size stays: no garbage a frame
   let drawn = 0; // revision that is on the canvases
   let available = 0;
+  let wide = 0; // CSS pixels of a panel
+  let reserved = 0; // CSS pixels that a caption needed so far, at this width
 
   function build(count) {
     panels = Array.from({ length: count }, (_, index) => {
@@ -80,7 +83,19 @@ function render({ model, el }) {
     for (const { figure, canvas } of panels) {
       figure.style.width = canvas.style.width = `${css}px`;
     }
+    if (css !== wide) {
+      [wide, reserved] = [css, 0];
+      row.style.removeProperty("--caption");
+    }
     row.style.maxWidth = model.get("columns") ? `${columns * css + GAP * (columns - 1) + 8}px` : "";
+  }
+
+  // A caption that gets shorter keeps its room: what is below must not jump while a slider is dragged.
+  function reserve() {
+    const high = Math.max(...panels.map(({ caption }) => caption.getBoundingClientRect().height));
+    if (high <= reserved) return;
+    reserved = high;
+    row.style.setProperty("--caption", `${reserved}px`);
   }
 
   function putRaw(height, width) {
@@ -120,10 +135,14 @@ function render({ model, el }) {
 
   function words() {
     const captions = model.get("captions");
+    let changed = false;
     panels.forEach(({ caption }, index) => {
       const text = captions[index] ?? "";
-      if (caption.textContent !== text) caption.textContent = text;
+      if (caption.textContent === text) return;
+      caption.textContent = text;
+      changed = true;
     });
+    if (changed) reserve();
     label();
     row.classList.toggle("lis-stale", model.get("stale"));
   }
