@@ -110,6 +110,9 @@ def test_searching(session, scores):
 
 
 def test_scores_that_are_none_are_refused(session, scores):
+    for stranger in (session.link.num_units, -1, 0.5, "sleeve"):
+        with pytest.raises(LisError, match="another classifier"):
+            unit_rows(session, scores.replace({"unit": {scores.unit.iloc[3]: stranger}}))
     for bad in ("scores", scores.drop(columns="q"), 3):
         with pytest.raises(LisError, match="no column"):
             unit_rows(session, bad)

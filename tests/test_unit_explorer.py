@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+from dataclasses import replace
 
 import ipywidgets
 import numpy as np
@@ -310,6 +311,37 @@ def test_starts_can_be_given_by_their_activations(models, explorer):
     explorer.seed.value = 8
     np.testing.assert_array_equal(panels(explorer)[1], rendered(models, explorer))
     assert explorer._origin.value == "" and explorer.setting.r is None
+
+
+@pytest.mark.parametrize("start", [{"seed": 200_000}, {"psi": 2.5}, {"psi": -0.5}, {"seed": 7, "psi": None}])
+def test_controls_say_what_is_shown_also_beyond_their_usual_limits(models, explorer, start):
+    explorer.open(replace(explorer.setting, **start))
+    expected = {"seed": 0, "psi": explorer.session.psi} | {k: v for k, v in start.items() if v is not None}
+    assert {"seed": explorer.seed.value, "psi": explorer.psi.value} == expected
+    np.testing.assert_array_equal(panels(explorer)[1], rendered(models, explorer))
+    explorer.which.value = "cross"
+    assert {"seed": explorer.setting.seed, "psi": explorer.setting.psi} == expected, "only the class changes"
+    made = UnitExplorer(*models[:3], **start)
+    assert {"seed": made.setting.seed, "psi": made.setting.psi} == expected
+    made.close()
+
+
+def test_truncation_is_that_of_the_pairs(models):
+    generator, classifier, link, _ = models
+    pairs = collect_pairs(generator, classifier, per_class=20, seed=0, psi=0.5)
+    explorer = UnitExplorer(generator, classifier, link, pairs=pairs)
+    assert explorer.psi.value == 0.5 and explorer.psi.disabled
+    explorer.close()
+
+
+def test_without_a_head_there_is_no_choice_of_logits_or_probabilities(models, monkeypatch):
+    generator, classifier, link, _ = models
+    monkeypatch.setattr(type(classifier), "has_head", False)
+    explorer = UnitExplorer(generator, classifier, link)
+    assert explorer.scale not in explorer._controls.children
+    assert explorer._controls.children[3:] == explorer._controls.children[-2:], "the buttons and the origin"
+    explorer.close()
+    assert explorer.scale.comm is None
 
 
 def test_settings_are_saved_and_loaded_also_by_upload(explorer, tmp_path, monkeypatch):

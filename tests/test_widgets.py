@@ -216,7 +216,10 @@ def test_moves_arrive_inside_the_limits_and_nonsense_is_passed_over(sliders, mon
                     {"kind": "move", "number": 1, "values": [1]}, {"kind": "nudge"}, {"kind": ["move"]}):  # fmt: skip
         sliders._handle_custom_msg(content, [])
     assert moved == [] and sent == []
-    bad = {"17": float("nan"), "5": None, "900": 1.0}
+    for number in (0, -3, 10**400, True, 1.0):
+        sliders._handle_custom_msg({"kind": "move", "number": number, "values": {"17": 1.0}}, [])
+    assert moved == [] and sent == [], "a number that a browser cannot count on from"
+    bad = {"17": float("nan"), "5": 10**400, "900": 1.0}
     sliders._handle_custom_msg({"kind": "move", "number": 1, "values": bad}, [])
     assert moved == [] and [content["kind"] for content in sent] == ["shown"], (
         "answered, or the browser would wait"

@@ -406,6 +406,36 @@ def test_every_control_has_a_name_and_the_picture_a_description(page):
         assert canvas.get_attribute("role") == "img" and canvas.get_attribute("aria-label")
 
 
+def test_a_page_loaded_anew_goes_on_where_it_was_and_spares_the_kernel(scratch, server):
+    notebook = scratch([SETUP + "box\n"])
+    page = notebook.page
+    slider(page).focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    wait_for_caption(page, "at 2.40")
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.goto(server.address(notebook.name).replace("&reset", ""))
+    wait_for_caption(page, "at 2.40")
+    assert number(page).input_value() == "2.40"
+    notebook.execute("ask(); live.flush()")  # an answer, but to no move of this page
+    notebook.execute(
+        "numbers, move = [], sliders._move\n"
+        "sliders._move = lambda content: (numbers.append(content['number']), move(content))\n"
+        "open_gate.clear()"
+    )
+    slider(page).focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(100)
+    sent = json.loads(notebook.execute("print(json.dumps(numbers))"))
+    assert len(sent) < 12, "no more than one unanswered, and a few a second while it lasts"
+    notebook.execute("open_gate.set()")
+    wait_for_caption(page, "at 1.80")
+    assert number(page).input_value() == "1.80"
+    page.watch.check()
+    page.close()
+
+
 def test_a_restarted_kernel_is_told_without_a_console_error(scratch):
     notebook = scratch([SETUP])
     page = notebook.page

@@ -153,6 +153,8 @@ def test_search_choose_and_pin_by_keyboard_then_move_both(page, tmp_path):
 
 def test_a_second_view_follows_the_first(page):
     other = Explorer(page.notebook, place=1)
+    ids = page.page.locator(".lis-explorer [id]").evaluate_all("all => all.map(e => e.id)")
+    assert ids and len(set(ids)) == len(ids), "a name that reads aloud what another list says"
     page.slider(page.unit).focus()
     for _ in range(25):
         page.page.keyboard.press("ArrowLeft")

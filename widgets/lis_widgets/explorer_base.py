@@ -108,7 +108,8 @@ class Explorer(Snapshot, ipywidgets.VBox):
             self._back,
             self._forward,
         ])  # fmt: skip
-        self._controls = flow(*self._from.children, self.scale, *options, buttons, self._origin)
+        options += [self.scale] if session.classifier.has_head else []
+        self._controls = flow(*self._from.children, *options, buttons, self._origin)
         self.scale.observe(lambda _: self._plot(), "value")
         self.outlines.observe(lambda _: self._request(), "value")
         self.companions.observe(lambda _: self._adjust(), "value")
@@ -225,7 +226,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
         if live is not None:  # None: refused while it was made
             self._settle.cancel()
             live.close()
-            for child in (*self.children, self.outlines, self.companions):
+            for child in (*self.children, self.scale, self.outlines, self.companions):
                 close_tree(child)
             self.layout.close()
         super().close()
@@ -251,7 +252,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
     def _put(self, setting: UnitSetting) -> None:
         """Bring all controls to a setting, and show it."""
         self._setting, self._hand = setting, None
-        self._from.put(setting.which, setting.seed, setting.psi)
+        self._from.put(setting.which, setting.seed, self.session.psi if setting.psi is None else setting.psi)
         self.companions.value = setting.companions
         self._arrange()
         self._request()

@@ -68,20 +68,17 @@ class StartControls:
         sampled: bool = True,
     ) -> None:
         self.which = dropdown("class", list(classes), "175px")
-        self.which.value = classes[0] if which is None else which
         self.seed = ipywidgets.BoundedIntText(
-            value=seed,
             min=0,
-            max=max(LARGEST_SEED, seed),
+            max=LARGEST_SEED,
             description="seed",
             tooltip="each number is another sample of the class",
             style={"description_width": "auto"},
             layout={"width": "110px"},
         )
         self.psi = ipywidgets.BoundedFloatText(
-            value=psi,
             min=0,
-            max=max(LARGEST_PSI, psi),
+            max=LARGEST_PSI,
             step=PSI_STEP,
             description="psi",
             tooltip="truncation: 0 is the mean of the class, 1 its whole variety"
@@ -93,16 +90,18 @@ class StartControls:
         )
         self.children = [self.which, self.seed, self.psi]
         self._react, self._quiet = react, False
+        self.put(classes[0] if which is None else which, seed, psi)
         for control in self.children:
             control.observe(self._changed, "value")
 
-    def put(self, which: str, seed: int, psi: float | None) -> None:
-        """Show another sample in the controls; nobody is called."""
+    def put(self, which: str, seed: int, psi: float) -> None:
+        """Show another sample in the controls, beyond their usual limits too; nobody is called."""
         self._quiet = True
         try:
-            self.which.value, self.seed.value = which, seed
-            if psi is not None:
-                self.psi.value = psi
+            self.which.value = which
+            for control, value in ((self.seed, seed), (self.psi, psi)):
+                control.min, control.max = min(control.min, value), max(control.max, value)
+                control.value = value
         finally:
             self._quiet = False
 

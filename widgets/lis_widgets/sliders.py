@@ -16,6 +16,7 @@ from lis_toolkit.errors import LisError
 from .assets import css, esm
 
 ACTIONS = ("pin", "unpin", "remove", "reset")
+LARGEST_NUMBER = 2**53  # whole numbers up to it are exact in a browser
 NUMBERS = ("low", "high", "seen_low", "seen_high", "value")
 DEFAULTS: dict[str, Any] = {
     "seen_low": None,
@@ -136,7 +137,7 @@ class Sliders(anywidget.AnyWidget):
 
     def _move(self, content: dict[str, Any]) -> None:
         values, number = content.get("values"), content.get("number")
-        if not isinstance(values, dict) or type(number) is not int:
+        if not isinstance(values, dict) or type(number) is not int or not 0 < number <= LARGEST_NUMBER:
             return
         with self._lock:
             self._received = number
@@ -167,7 +168,10 @@ class Sliders(anywidget.AnyWidget):
 
 def finite(value: Any) -> TypeGuard[float]:
     """Return whether a value is a finite number (and no bool)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def checked_row(row: Mapping[str, Any]) -> dict[str, Any]:

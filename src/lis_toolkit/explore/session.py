@@ -74,7 +74,8 @@ class UnitSession:
             check_segmenter(generator, segmenter)
         self.generator, self.classifier, self.link, self.pairs = generator, classifier, link, pairs
         self.segmenter, self.photographs = segmenter, photographs
-        self.psi = DEFAULT_PSI if link.psi is None else link.psi
+        sampled = link.psi if pairs is None else pairs.psi
+        self.psi = DEFAULT_PSI if sampled is None else sampled
         self._names, own = start_classes(generator, classifier, link, pairs)
         self.classes: tuple[str, ...] = tuple(self._names[k] for k in own)
         constant = set(link.constant_units)

@@ -130,6 +130,12 @@ def _by_scores(
             f"the scores have no column {missing[0]!r}; a table of score_selectivity or rank_units was expected."
         )
     scores = scores.drop(columns="rank", errors="ignore")
+    strangers = [u for u in scores["unit"].unique().tolist() if u not in range(session.link.num_units)]
+    if strangers:
+        raise LisError(
+            f"the scores have the unit {strangers[0]!r}, the link has the units 0 to {session.link.num_units - 1}: these "
+            "are scores of another classifier."
+        )
     if len(scores) == 0:
         return []
     part = str(scores["part"].iloc[0]) if part is None else part

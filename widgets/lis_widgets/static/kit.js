@@ -44,9 +44,11 @@ const SILENT = "The kernel does not answer: it is busy with another cell, or was
 //
 // Silence is told in `el`: after 3 s the kernel is asked for a sign of life (a long render still gives one), after 2 s
 // more an alert appears; any message takes it away.
-function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {}) {
-  let number = 0; // of the last message sent
-  let answered = 0;
+function courier(model, el, { taken = 0, patience = 250, worry = 3000, despair = 2000 } = {}) {
+  // Of the last message sent, and the last that was answered. Other views of the widget, and those before the page was
+  // loaded anew, count as well: a number is above all that is known to be taken, or answers to theirs would pass for ours.
+  let number = taken;
+  let answered = taken;
   let waiting = null;
   let patienceTimer = 0;
   let silenceTimer = 0;
@@ -90,7 +92,7 @@ function courier(model, el, { patience = 250, worry = 3000, despair = 2000 } = {
     const keptUp = answered >= number; // a kernel that is behind gets no more than it must
     const compose = waiting;
     waiting = null;
-    number += 1;
+    number = Math.max(number, answered) + 1;
     const content = compose();
     clearTimeout(patienceTimer);
     patienceTimer = setTimeout(() => {

@@ -7,9 +7,9 @@ function render({ model, el }) {
   keepKeys();
   const box = element("div", { class: "lis-sliders" });
   el.appendChild(box);
-  const post = courier(model, box);
+  const post = courier(model, box, { taken: model.get("moved") });
   let lines = new Map(); // key -> the row's elements and value
-  let pending = {}; // values moved and not sent yet
+  let pending = new Map(); // key -> value, moved and not sent yet
   let playing = null; // { key, up, timer, next }
 
   const clamp = (row, value) => Math.min(row.high, Math.max(row.low, value));
@@ -137,12 +137,12 @@ function render({ model, el }) {
 
   function move(line, value) {
     place(line, clamp(line.row, value));
-    pending[line.row.key] = line.value;
+    pending.set(line.row.key, line.value);
     line.sent = Infinity; // until it is
     post.send(() => {
-      const values = pending;
-      pending = {};
-      for (const key of Object.keys(values)) if (lines.has(key)) lines.get(key).sent = post.number;
+      for (const key of pending.keys()) if (lines.has(key)) lines.get(key).sent = post.number;
+      const values = Object.fromEntries(pending); // of any name, "__proto__" too
+      pending = new Map();
       return { kind: "move", values };
     });
     remember();

@@ -2,7 +2,6 @@
 
 const WIDE = 56;
 const HIGH = 18;
-let lists = 0; // for ids that are told apart in a page
 
 // One path of bars: from the bottom for a histogram (0..1), from the middle for effects (-1..1).
 function bars(values, kind, only) {
@@ -41,7 +40,7 @@ function sparkline({ spark, mark, kind }) {
 
 function render({ model, el }) {
   keepKeys();
-  const id = `lis-units-${++lists}`;
+  const id = `lis-${Math.random().toString(36).slice(2)}`; // every widget has a module of its own: no count is of the page
   const root = document.createElement("div");
   root.className = "lis-units";
   const search = document.createElement("input");
