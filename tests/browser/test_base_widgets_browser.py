@@ -427,7 +427,7 @@ def test_a_page_loaded_anew_goes_on_where_it_was_and_spares_the_kernel(scratch, 
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(100)
-    sent = json.loads(notebook.execute("print(json.dumps(numbers))"))
+    sent = json.loads(notebook.execute("import json; print(json.dumps(numbers))"))
     assert len(sent) < 12, "no more than one unanswered, and a few a second while it lasts"
     notebook.execute("open_gate.set()")
     wait_for_caption(page, "at 1.80")

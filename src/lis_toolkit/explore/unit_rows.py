@@ -133,8 +133,8 @@ def _by_scores(
     strangers = [u for u in scores["unit"].unique().tolist() if u not in range(session.link.num_units)]
     if strangers:
         raise LisError(
-            f"the scores have the unit {strangers[0]!r}, the link has the units 0 to {session.link.num_units - 1}: these "
-            "are scores of another classifier."
+            f"the scores have the unit {strangers[0]!r}, the link has the units 0 to {session.link.num_units - 1}: "
+            "these are scores of another classifier."
         )
     if len(scores) == 0:
         return []
