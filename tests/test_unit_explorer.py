@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import threading
 from dataclasses import replace
 
 import ipywidgets
@@ -387,6 +388,34 @@ def test_pictures_and_films_never_overwrite(explorer, tmp_path, monkeypatch):
     assert Image.open(f"{stem}.png").size[0] > 3 * 16 and Image.open(f"{stem}.gif").n_frames > 4
     move(explorer, explorer.unit, 0.1)
     assert explorer.message.text == ""
+
+
+def test_pictures_follow_the_hand_while_a_film_is_made(models, explorer, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    gate, film, first = threading.Event(), explorer._film, explorer.unit
+    monkeypatch.setattr(explorer, "_film", lambda *asked: (gate.wait(20), film(*asked))[1])
+    (button,) = (b for b in explorer.files.children[0].children[0].children if b.description == "Save film")
+
+    async def notebook():
+        button.click()
+        assert explorer.message.text == "the film is being made ..."
+        for value in (0.1, 0.2):
+            move(explorer, first, value)
+        while explorer.state.values != {first: 0.2}:
+            await asyncio.sleep(0.01)
+        np.testing.assert_array_equal(panels(explorer)[1], rendered(models, explorer))
+        explorer.unit = explorer.session.units[1]
+        assert not list(tmp_path.iterdir())
+        gate.set()
+        while not explorer.message.text.startswith("saved as"):
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(notebook(), 20))
+    assert explorer.message.text == f"saved as unit-{first}.gif", "of the moment of the click"
+    with Image.open(f"unit-{first}.gif") as image:
+        assert image.n_frames > 20
 
 
 def test_the_code_draws_the_same_picture(models, explorer):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from html import escape
-from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -15,15 +13,14 @@ from torch import Tensor
 from lis_toolkit.classifiers import Classifier
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.directions import DirectionFamilies, Directions, read_combination
+from lis_toolkit.directions.families import UNITS
 from lis_toolkit.errors import LisError
 from lis_toolkit.explore import (
     DirectionSetting,
     UnitSession,
-    UnitStart,
     UnitState,
     direction_code,
     made_of,
-    save_gif,
     show_along,
 )
 from lis_toolkit.link import Link
@@ -31,21 +28,12 @@ from lis_toolkit.pairs import Pairs
 from lis_toolkit.parts.segmenter import Segmenter
 from lis_toolkit.stylegan import Generator
 
+from .direction_choice import DirectionChoice
 from .explorer_base import FILM_FRAMES, Explorer
 from .explorer_figures import class_figure, moved_figure
-from .explorer_files import ExplorerFiles
-from .explorer_parts import button, close_tree, dropdown, free_path
 from .figures import AFTER, OTHER, bars, sentence
 
-MOST = 9  # sliders of a family before the others are asked for by name
 SHOWN_UNITS = 10
-HINTS = {
-    "principal": "The directions of activations that move the latent most, the strongest first; an amount of 1 is one "
-    "standard deviation.",
-    "class differences": "From the mean of one class to that of another; an amount of 1 is the whole difference.",
-    "combinations of units": "Several units at once, each by its weight times the amount.",
-    "given": "The directions that were given.",
-}
 
 
 class DirectionExplorer(Explorer):
@@ -81,7 +69,7 @@ class DirectionExplorer(Explorer):
         What all controls say.
     state : UnitState
         What the present setting shows; a LisError if that failed.
-    session, picture, sliders, charts, files, message
+    session, choice, picture, sliders, charts, files, message
         The parts it is made of.
 
     Raises
@@ -124,83 +112,14 @@ class DirectionExplorer(Explorer):
             }
         self.families = DirectionFamilies(link, directions, pairs, **images)
         self._hand_name = ""  # the direction whose slider moved last
-        self._extra: list[str] = []  # asked for by name, beyond the first of a family
         super().__init__(session, which, seed, psi, transport)
         self._setting = DirectionSetting(self.which.value, self.seed.value, self._psi())
-        self._build_family()
-        self.sliders.on_move(self._guarded(self._moved))
-        self.sliders.on_action(self._guarded(self._acted))
-        right = ipywidgets.VBox([self.picture, self.sliders, self.message])
-        right.add_class("lis-right")
-        body = ipywidgets.HBox([self._left, right], layout={"flex_flow": "row wrap"})
-        body.add_class("lis-body")
+        self.choice = DirectionChoice(
+            self.families, session, self._chosen, self._combine, self._guarded, self.which.value
+        )
+        self.family, self.source = self.choice.family, self.choice.source
         self.add_class("lis-directions")
-        self._show_family()
-        self._begin(body)
-
-    def _make_files(self) -> ExplorerFiles:
-        """Offer what can be saved of directions: picture, film and code; settings are those of units."""
-        saves = {
-            "Save picture": ("start, tuned picture and difference as PNG", self.save_png),
-            "Save film": ("along the direction that was moved last, as GIF", self.save_gif),
-        }
-        return ExplorerFiles(
-            self.code, {text: (tip, self._guarded(save, "saved as")) for text, (tip, save) in saves.items()}
-        )
-
-    def _build_family(self) -> None:
-        self.family = dropdown("directions", list(self.families.names), "auto")
-        sources = self.families.sources or ("",)
-        self.source = dropdown("from", list(sources), "auto", "the class that the differences start from")
-        if self.which.value in sources:
-            self.source.value = self.which.value
-        self.more = dropdown("add", [""], "auto", "another direction of this family")
-        self._hint = ipywidgets.HTML()
-        self._hint.add_class("lis-hint")
-        units = [(f"unit {u}, spread {self.session.spread(u):.2g}", u) for u in self.session.units]
-        self.unit = dropdown(
-            "unit", units, "auto", "sorted by spread: the standard deviation over the link's pairs"
-        )
-        self.weight = ipywidgets.FloatText(
-            value=1.0,
-            description="weight",
-            tooltip="in activation units, for an amount of 1",
-            style={"description_width": "auto"},
-            layout={"width": "auto"},
-        )
-        self.typed = ipywidgets.Text(
-            description="units",
-            placeholder="17: 1, 40: -0.5",
-            tooltip="units and their weights; Enter makes the direction",
-            style={"description_width": "auto"},
-            layout={"width": "auto"},
-            continuous_update=False,
-        )
-        self.name = ipywidgets.Text(
-            description="name",
-            placeholder="combination 1",
-            style={"description_width": "auto"},
-            layout={"width": "auto"},
-        )
-        self._combining = ipywidgets.VBox(
-            [
-                self.unit,
-                self.weight,
-                button(
-                    "Add the unit", "write unit and weight into the line below", self._guarded(self._add_unit)
-                ),
-                self.typed,
-                self.name,
-                button(
-                    "Make the direction", "give the combination a slider", self._guarded(self._combine_typed)
-                ),
-            ]
-        )
-        # Narrower than a list of units: what is beside it must have room for sliders in one line.
-        self._left = ipywidgets.VBox(layout={"flex": "1 1 220px", "min_width": "0"})
-        self.family.observe(lambda _: self._guarded(self._family_chosen)(), "value")
-        self.source.observe(lambda _: self._guarded(self._family_chosen)(), "value")
-        self.more.observe(lambda _: self._guarded(self._more_chosen)(), "value")
+        self._begin(self.choice)
 
     # What can be done --------------------------------------------------------------------------------------------
 
@@ -239,7 +158,7 @@ class DirectionExplorer(Explorer):
         self.families.combine(name, weights)
         if name in self._setting.amounts:  # of this name there was another one, maybe of other ends
             self._setting = self._moved_to({name: 0.0})
-        self._choose_family("combinations of units")
+        self.choice.show(UNITS)
         self._change(self._setting)
 
     def open(self, r: Tensor | None = None, name: str = "") -> None:
@@ -271,75 +190,15 @@ class DirectionExplorer(Explorer):
         outlines = bool(self.outlines.value)
         return direction_code(self._setting, self.session, self.families, outlines=outlines)
 
-    def save_gif(self, path: str | Path | None = None) -> Path:
-        """Save a film along the direction that was moved last, the others as they are; default: a free name.
-
-        Raises
-        ------
-        LisError : no direction, a path that can't be written, a picture that can't be rendered.
-        """
-        name = self._hand_direction()
-        if not name:
-            raise LisError("there is no direction to film: make one at the left.")
-        one = self.families.joined([name])
-        outlines = bool(self.outlines.value)
-        frames = [
-            show_along(self.session, self._moved_to({name: amount}), self.families, outlines)
-            for amount in np.linspace(one.low[0], one.high[0], FILM_FRAMES).tolist()
-        ]
-        path = free_path(self._stem(), ".gif") if path is None else Path(path)
-        save_gif(path, frames, outlines=outlines)
-        return path
-
-    def save(self, path: str | Path | None = None) -> Path:
-        """Refuse: directions are vectors, which no file of settings holds; `code` writes how they are made.
-
-        Raises
-        ------
-        LisError : always.
-        """
-        raise LisError(
-            "settings of directions are not saved as a file: copy the code, which makes them again."
-        )
-
-    def load(self, path: str | Path) -> None:
-        """Refuse, as `save` does.
-
-        Raises
-        ------
-        LisError : always.
-        """
-        raise LisError(f"{path} is not loaded: settings of directions are kept as code.")
-
     # From a control to a setting ---------------------------------------------------------------------------------
 
-    def _family_chosen(self) -> None:
-        self._extra = []
-        self._show_family()
+    def _chosen(self) -> None:
         self._arrange()
         self._plot()
 
-    def _choose_family(self, family: str) -> None:
-        if self.family.value == family:
-            self._family_chosen()
-        else:
-            self.family.value = family
-
-    def _more_chosen(self) -> None:
-        if self.more.value:
-            self._extra.append(self.more.value)
-            self._show_family()
-            self._arrange()
-
-    def _add_unit(self) -> None:
-        text = self.typed.value.strip().rstrip(",")
-        self.typed.value = f"{text}{', ' if text else ''}{self.unit.value}: {self.weight.value:g}"
-
-    def _combine_typed(self) -> None:
-        weights = read_combination(self.typed.value)
-        number = len(self.families.combinations) + 1
-        self.combine(self.name.value.strip() or f"combination {number}", weights)
-        self.typed.value = self.name.value = ""
+    def _combine(self, name: str, text: str) -> None:
+        weights = read_combination(text)
+        self.combine(name or f"combination {len(self.families.combinations) + 1}", weights)
 
     def _moved(self, values: Mapping[str, float]) -> None:
         self._hand_name = next(iter(values))
@@ -347,8 +206,8 @@ class DirectionExplorer(Explorer):
 
     def _acted(self, key: str, action: str) -> None:
         if action in ("reset", "remove"):
-            self._extra = [name for name in self._extra if action == "reset" or name != key]
-            self._show_family()
+            if action == "remove":
+                self.choice.leave_out(key)
             self._change(self._moved_to({key: 0.0}))
 
     def _moved_to(self, amounts: Mapping[str, float]) -> DirectionSetting:
@@ -356,53 +215,19 @@ class DirectionExplorer(Explorer):
 
     def _hand_direction(self) -> str:
         """Return the direction that was moved last, or the first that has a slider, or nothing."""
-        names = [*self._setting.amounts, *self._names()]
+        names = [*self._setting.amounts, *self.choice.names()]
         return self._hand_name if self._hand_name in names else next(iter(names), "")
 
     # From a setting to what is shown -----------------------------------------------------------------------------
 
-    def _present(self) -> Directions | None:
-        """Return the directions of the family that is chosen."""
-        return self.families.family(self.family.value, self.source.value or None)
-
-    def _names(self) -> list[str]:
-        """Return the directions of the family that have sliders; the others are asked for by name."""
-        present = self._present()
-        names = () if present is None else present.names
-        return [*names[:MOST], *(name for name in self._extra if name in names[MOST:])]
-
-    def _show_family(self) -> None:
-        """Put the controls of the family that is chosen into the left column."""
-        family, present = self.family.value, self._present()
-        self._hint.value = f"<div>{HINTS.get(family, '')}{_strengths(present)}</div>"
-        left = [self.family]
-        if self.families.has_sources(family):
-            left.append(self.source)
-        shown = self._names()
-        others = [name for name in ([] if present is None else present.names) if name not in shown]
-        if others:
-            with self.more.hold_trait_notifications():
-                self.more.options = [
-                    (f"{len(others)} more: choose one", ""),
-                    *((name, name) for name in others),
-                ]
-                self.more.value = ""
-            left.append(self.more)
-        left.append(self._hint)
-        if family == "combinations of units":
-            left.append(self._combining)
-        self._left.children = left
-
-    def _arrange(self) -> None:
-        """Bring the sliders to what the setting says: those that move, then the others of the family."""
-        shown = self._names()
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return sliders of the directions that move, then of the others of the family."""
+        shown = self.choice.names()
         others = [name for name in self._setting.amounts if name not in shown]
-        self.sliders.rows = [
+        return [
             *(self._row(name, removable=True) for name in others),
-            *(self._row(name, removable=name in self._extra) for name in shown),
+            *(self._row(name, removable=name in self.choice.extra) for name in shown),
         ]
-        origin = self._setting.r_name if self._setting.r is not None else ""
-        self._origin.value = f"from {origin} (class or seed: back to samples)" if origin else ""
 
     def _row(self, name: str, removable: bool) -> dict[str, Any]:
         directions = self.families.joined([name])
@@ -424,10 +249,19 @@ class DirectionExplorer(Explorer):
             "tooltip": f"{name}: amounts{unit}, {low:.3g} to {high:.3g} over the images{strength}",
         }
 
-    def _compute(self, asked: tuple[Any, bool]) -> tuple[UnitStart, UnitState, np.ndarray]:
-        setting, outlines = asked
-        state = show_along(self.session, setting, self.families, outlines)
-        return self.session.start_of(setting), state, self._panels(state)
+    def _render(self, setting: Any, outlines: bool) -> UnitState:
+        return show_along(self.session, setting, self.families, outlines)
+
+    def _film(self, setting: Any, outlines: bool) -> list[UnitState]:
+        """Return states along the direction that was moved last, the others as they are."""
+        name = self._hand_direction()
+        if not name:
+            raise LisError("there is no direction to film: make one at the left.")
+        along = self.families.joined([name])
+        return [
+            self._render(replace(setting, amounts={**setting.amounts, name: amount}), outlines)
+            for amount in np.linspace(along.low[0], along.high[0], FILM_FRAMES).tolist()
+        ]
 
     def _figures(self) -> list[dict[str, Any]]:
         state = self._state
@@ -458,22 +292,3 @@ class DirectionExplorer(Explorer):
 
     def _stem(self) -> str:
         return "directions"
-
-    def close(self) -> None:
-        """End the widget and all its parts, also those that are not shown at present."""
-        if getattr(self, "_left", None) is not None:
-            for part in (self.source, self.more, self._combining):
-                if part not in self._left.children:
-                    close_tree(part)
-        super().close()
-
-
-def _strengths(directions: Directions | None) -> str:
-    """Say how far each direction moves the latent, where that is known."""
-    if directions is None or directions.strength is None:
-        return ""
-    known = list(zip(directions.names, directions.strength, strict=True))[:MOST]
-    listed = "; ".join(
-        f"{escape(name.removeprefix('principal '))}: {strength:.3g}" for name, strength in known
-    )
-    return f"<br>How far an amount of 1 moves the latent w: {listed}."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,12 @@ from lis_toolkit.explore import (
     UnitSetting,
     UnitStart,
     UnitState,
-    as_code,
     save_gif,
     save_state_png,
-    walk_frames,
 )
-from lis_toolkit.files import atomic_path
 
 from .charts import Charts
-from .explorer_files import ExplorerFiles, file_text
+from .explorer_files import ExplorerFiles
 from .explorer_parts import SCALES, StartControls, button, checkbox, close_tree, dropdown, flow, free_path
 from .later import Later
 from .live import Live
@@ -41,8 +39,8 @@ FILM_FRAMES = 24
 class Explorer(Snapshot, ipywidgets.VBox):
     """A setting, and what it shows; what `UnitExplorer` builds on.
 
-    A class of this kind fills the sliders (`_arrange`) and the plots (`_figures`), and calls `_change` with a new
-    setting whenever a control was moved.
+    A class of this kind says what its settings show (`_render`, `_film`, `_rows`, `_figures`, `code`, `reset`), and
+    calls `_change` with a new one whenever a control was moved.
 
     Parameters
     ----------
@@ -76,6 +74,11 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self._setting = UnitSetting(which=self.which.value, seed=self.seed.value, psi=self._psi())
         self.sliders, self.charts, self.message = Sliders(), Charts(), Message()
         self._live = Live(self._compute, self._show, self._fail)
+        self._films = Live(
+            self._write_film,
+            lambda _, path: self._tell_saved(path),
+            lambda _, error: self.message.error(error),
+        )
         self.files = self._make_files()
         super().__init__()
         self.add_class("lis-explorer")
@@ -100,7 +103,8 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self._origin = ipywidgets.Label()
         self._back = button("Back", "the setting before", self._guarded(self.back))
         self._forward = button("Forward", "the setting after", self._guarded(self.forward))
-        options = [self.outlines] if session.segmenter is not None else []
+        options: list[ipywidgets.Widget] = [self.scale] if session.classifier.has_head else []
+        options += [self.outlines] if session.segmenter is not None else []
         options += [self.companions] if session.companions is not None else []
         buttons = ipywidgets.HBox([  # they stay together
             button("As it was", "set everything to what it is in this sample", self._guarded(self.reset)),
@@ -108,15 +112,20 @@ class Explorer(Snapshot, ipywidgets.VBox):
             self._back,
             self._forward,
         ])  # fmt: skip
-        options += [self.scale] if session.classifier.has_head else []
         self._controls = flow(*self._from.children, *options, buttons, self._origin)
         self.scale.observe(lambda _: self._plot(), "value")
         self.outlines.observe(lambda _: self._request(), "value")
         self.companions.observe(lambda _: self._adjust(), "value")
 
-    def _begin(self, *children: Any) -> None:
-        """Put the parts together, and show the first setting."""
-        self.children = (self._controls, *children, self.charts, self.files)
+    def _begin(self, left: ipywidgets.Widget) -> None:
+        """Put the parts together, with what is chosen from at the left, and show the first setting."""
+        self.sliders.on_move(self._guarded(self._moved))
+        self.sliders.on_action(self._guarded(self._acted))
+        right = ipywidgets.VBox([self.picture, self.sliders, self.message])
+        right.add_class("lis-right")
+        body = ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})
+        body.add_class("lis-body")
+        self.children = (self._controls, body, self.charts, self.files)
         self._arrange()
         self._request()
         self._live.flush()
@@ -145,10 +154,6 @@ class Explorer(Snapshot, ipywidgets.VBox):
 
     # What can be done --------------------------------------------------------------------------------------------
 
-    def reset(self) -> None:
-        """Set everything to what it is in this sample."""
-        self._change(replace(self._setting, values={}))
-
     def random(self) -> None:
         """Go to another sample of any class."""
         which, seed = self._from.draw()
@@ -166,9 +171,13 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self._settle.flush()
         self._return(self._history.forward())
 
+    @abstractmethod
+    def reset(self) -> None:
+        """Set everything to what it is in this sample."""
+
+    @abstractmethod
     def code(self) -> str:
         """Return a cell of code that draws the present picture, without a widget."""
-        return as_code(self._setting, self.session, outlines=bool(self.outlines.value))
 
     def save_png(self, path: str | Path | None = None) -> Path:
         """Save start, tuned picture and difference with their captions; default: a free name in the working folder.
@@ -183,7 +192,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
         return path
 
     def save_gif(self, path: str | Path | None = None) -> Path:
-        """Save the unit under the hand, moved along its observed range and back; default: a free name.
+        """Save what was moved last, moved along its range and back, the rest as it is; default: a free name.
 
         Raises
         ------
@@ -191,34 +200,8 @@ class Explorer(Snapshot, ipywidgets.VBox):
         """
         path = free_path(self._stem(), ".gif") if path is None else Path(path)
         outlines = bool(self.outlines.value)
-        frames = walk_frames(self.session, self._setting, count=FILM_FRAMES, outlines=outlines)
-        save_gif(path, frames, outlines=outlines)
+        save_gif(path, self._film(self._setting, outlines), outlines=outlines)
         return path
-
-    def save(self, path: str | Path | None = None) -> Path:
-        """Save what the controls say as JSON, with the identities of the models; default: a free name.
-
-        Raises
-        ------
-        LisError : a path that can't be written.
-        """
-        path = free_path(self._stem(), ".json") if path is None else Path(path)
-        with atomic_path(path) as part:
-            part.write_text(self._setting.to_json(self.session), encoding="utf-8")
-        return path
-
-    def load(self, path: str | Path) -> None:
-        """Show what a file of `save` says.
-
-        Raises
-        ------
-        LisError : no such file, a damaged one, or one of other models.
-        """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise LisError(f"{path} can't be read: {error.strerror}.") from error
-        self._load_text(file_text({"name": str(path), "content": content}))
 
     def close(self) -> None:
         """End the widget and all its parts, and the thread that renders."""
@@ -226,6 +209,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
         if live is not None:  # None: refused while it was made
             self._settle.cancel()
             live.close()
+            self._films.close()
             for child in (*self.children, self.scale, self.outlines, self.companions):
                 close_tree(child)
             self.layout.close()
@@ -279,7 +263,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
 
     def _compute(self, asked: tuple[UnitSetting, bool]) -> tuple[UnitStart, UnitState, np.ndarray]:
         setting, outlines = asked
-        state = self.session.show(setting, outlines=outlines)
+        state = self._render(setting, outlines)
         return self.session.start_of(setting), state, self._panels(state)
 
     def _show(self, _: Any, result: tuple[UnitStart, UnitState, np.ndarray]) -> None:
@@ -310,9 +294,6 @@ class Explorer(Snapshot, ipywidgets.VBox):
     def _panels(state: UnitState) -> np.ndarray:
         return state.rgb(outlines=state.labels is not None)
 
-    def _load_text(self, text: str) -> None:
-        self.open(UnitSetting.from_json(text, self.session))
-
     def _restart(self) -> None:
         """Take the sample that the controls name."""
         which, seed = self.which.value, self.seed.value
@@ -325,45 +306,85 @@ class Explorer(Snapshot, ipywidgets.VBox):
     def _psi(self) -> float | None:
         return float(self.psi.value) if self.session.pairs is None else None
 
-    def _guarded(
-        self, function: Callable[..., Any], done: str = "", otherwise: Any = None
-    ) -> Callable[..., Any]:
-        """Return a function for a control: an error is told in the widget; with `done`, what came of it as well."""
+    def _guarded(self, function: Callable[..., Any], otherwise: Any = None) -> Callable[..., Any]:
+        """Return a function for a control: an error is told in the widget."""
 
         def call(*arguments: Any) -> Any:
             try:
-                result = function(*arguments)
+                return function(*arguments)
             except Exception as error:  # whatever it is, the user must see it, and the next move must work
                 self.message.error(error)
                 return otherwise
-            if done:
-                self.message.note(f"{done} {result}")
-            return result
 
         return call
 
-    # What an explorer of a kind of its own brings ----------------------------------------------------------------
-
     def _make_files(self) -> ExplorerFiles:
         """Return the buttons that save and load, and the code."""
-        saves = {
-            "Save picture": ("start, tuned picture and difference as PNG", self.save_png),
-            "Save film": ("the unit under the hand along its observed range, as GIF", self.save_gif),
-            "Save settings": ("what the controls say as JSON, to be loaded again", self.save),
-        }
         return ExplorerFiles(
             self.code,
-            {text: (tip, self._guarded(save, "saved as")) for text, (tip, save) in saves.items()},
-            self._guarded(lambda file: self._load_text(file_text(file))),
+            {text: (tip, self._guarded(save)) for text, (tip, save) in self._saves().items()},
+            None if self._load_file is None else self._guarded(self._load_file),
         )
 
-    def _arrange(self) -> None:
-        """Bring the sliders to what the setting says."""
+    def _make_film(self) -> None:
+        """Save a film without keeping the kernel from answering: it may take a minute."""
+        self.message.note("the film is being made ...")
+        self._films.request((self._stem(), self._setting, bool(self.outlines.value)))
 
+    def _write_film(self, asked: tuple[str, UnitSetting, bool]) -> Path:
+        stem, setting, outlines = asked
+        frames = self._film(setting, outlines)
+        path = free_path(stem, ".gif")
+        save_gif(path, frames, outlines=outlines)
+        return path
+
+    def _tell_saved(self, path: Path) -> None:
+        self.message.note(f"saved as {path}")
+
+    # What an explorer of a kind of its own brings ----------------------------------------------------------------
+
+    _load_file: Callable[[dict[str, Any]], None] | None = None  # what to do with an uploaded file
+
+    def _saves(self) -> dict[str, tuple[str, Callable[[], Any]]]:
+        """Return what can be saved: a button's text -> its tooltip, and what it does."""
+        return {
+            "Save picture": (
+                "start, tuned picture and difference as PNG",
+                lambda: self._tell_saved(self.save_png()),
+            ),
+            "Save film": ("what was moved last along its observed range, as GIF", self._make_film),
+        }
+
+    @abstractmethod
+    def _render(self, setting: UnitSetting, outlines: bool) -> UnitState:
+        """Return what a setting shows; called in another thread."""
+
+    @abstractmethod
+    def _film(self, setting: UnitSetting, outlines: bool) -> list[UnitState]:
+        """Return the states of a film; called in another thread."""
+
+    @abstractmethod
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return the sliders."""
+
+    @abstractmethod
     def _figures(self) -> list[dict[str, Any]]:
         """Return the plots of the present state."""
-        return []
 
+    @abstractmethod
+    def _moved(self, values: Mapping[str, float]) -> None:
+        """Take what sliders were moved to: key -> value."""
+
+    @abstractmethod
+    def _acted(self, key: str, action: str) -> None:
+        """Do what a button beside a slider says."""
+
+    @abstractmethod
     def _stem(self) -> str:
         """Return the beginning of a file's name."""
-        return "explorer"
+
+    def _arrange(self) -> None:
+        """Bring sliders and origin to what the setting says."""
+        self.sliders.rows = self._rows()
+        origin = self._setting.r_name if self._setting.r is not None else ""
+        self._origin.value = f"from {origin} (class or seed: back to samples)" if origin else ""

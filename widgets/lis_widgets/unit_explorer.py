@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets
 from torch import Tensor
 
 from lis_toolkit.classifiers import Classifier
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.errors import LisError
-from lis_toolkit.explore import UnitSession, UnitSetting
+from lis_toolkit.explore import UnitSession, UnitSetting, UnitState, as_code, walk_frames
 from lis_toolkit.explore.checks import checked_values
 from lis_toolkit.features import Features
+from lis_toolkit.files import atomic_path
 from lis_toolkit.link import Link
 from lis_toolkit.pairs import Pairs
 from lis_toolkit.parts.segmenter import Segmenter
 from lis_toolkit.stylegan import Generator
 
-from .explorer_base import Explorer
+from .explorer_base import FILM_FRAMES, Explorer
 from .explorer_figures import class_figure, distribution_figure, moved_figure
+from .explorer_files import file_text
+from .explorer_parts import free_path
 from .unit_ranking import UnitRanking
 
 if TYPE_CHECKING:
@@ -106,16 +109,10 @@ class UnitExplorer(Explorer):
         super().__init__(session, which, seed, psi, transport)
         self._setting = replace(self._setting, values={first: session.observed(first)[1]}, unit=first)
         self._ranked.guard(self._guarded)
-        self.sliders.on_move(self._guarded(self._moved))
-        self.sliders.on_action(self._guarded(self._acted))
         self.list.on_choose(self._guarded(self._choose))
         self.list.on_pin(self._guarded(lambda unit: (self.unpin if unit in self._pins else self.pin)(unit)))
         self.charts.on_pick(self._guarded(self._picked))
-        right = ipywidgets.VBox([self.picture, self.sliders, self.message])
-        right.add_class("lis-right")
-        body = ipywidgets.HBox([self._ranked, right], layout={"flex_flow": "row wrap"})
-        body.add_class("lis-body")
-        self._begin(body)
+        self._begin(self._ranked)
 
     @property
     def values(self) -> dict[int, float]:
@@ -220,6 +217,39 @@ class UnitExplorer(Explorer):
         self._put(replace(setting, values=chosen, unit=hand))
         self._settle.ask(self._push)
 
+    def reset(self) -> None:
+        """Set everything to what it is in this sample."""
+        self._change(replace(self._setting, values={}))
+
+    def code(self) -> str:
+        """Return a cell of code that draws the present picture, without a widget."""
+        return as_code(self._setting, self.session, outlines=bool(self.outlines.value))
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Save what the controls say as JSON, with the identities of the models; default: a free name.
+
+        Raises
+        ------
+        LisError : a path that can't be written.
+        """
+        path = free_path(self._stem(), ".json") if path is None else Path(path)
+        with atomic_path(path) as part:
+            part.write_text(self._setting.to_json(self.session), encoding="utf-8")
+        return path
+
+    def load(self, path: str | Path) -> None:
+        """Show what a file of `save` says.
+
+        Raises
+        ------
+        LisError : no such file, a damaged one, or one of other models.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise LisError(f"{path} can't be read: {error.strerror}.") from error
+        self._load_file({"name": str(path), "content": content})
+
     # From a control to a setting ---------------------------------------------------------------------------------
 
     def _choose(self, unit: int | str) -> None:
@@ -263,12 +293,12 @@ class UnitExplorer(Explorer):
 
     def _arrange(self) -> None:
         """Bring sliders, list and origin to what the setting says."""
-        units = [self.unit, *(u for u in self._pins if u != self.unit)]
-        self.sliders.rows = [self._row(u) for u in units]
+        super()._arrange()
         self.list.select(self.unit)
         self.list.mark_pinned(self._pins)
-        origin = self._setting.r_name if self._setting.r is not None else ""
-        self._origin.value = f"from {origin} (class or seed: back to samples)" if origin else ""
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [self._row(u) for u in (self.unit, *(u for u in self._pins if u != self.unit))]
 
     def _row(self, unit: int) -> dict[str, Any]:
         seen_low, seen_high = self.session.observed(unit)
@@ -292,6 +322,19 @@ class UnitExplorer(Explorer):
             "removable": unit != self.unit,
             "tooltip": f"activation of unit {unit}; over the link's pairs {seen_low:.3g} to {seen_high:.3g}",
         }
+
+    def _render(self, setting: UnitSetting, outlines: bool) -> UnitState:
+        return self.session.show(setting, outlines=outlines)
+
+    def _film(self, setting: UnitSetting, outlines: bool) -> list[UnitState]:
+        return walk_frames(self.session, setting, count=FILM_FRAMES, outlines=outlines)
+
+    def _saves(self) -> dict[str, tuple[str, Callable[[], Any]]]:
+        tip = "what the controls say as JSON, to be loaded again"
+        return {**super()._saves(), "Save settings": (tip, lambda: self._tell_saved(self.save()))}
+
+    def _load_file(self, file: dict[str, Any]) -> None:
+        self.open(UnitSetting.from_json(file_text(file), self.session))
 
     def _figures(self) -> list[dict[str, Any]]:
         state, unit = self._state, self.unit
