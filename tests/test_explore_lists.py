@@ -103,7 +103,8 @@ def test_searching(session, scores):
     assert (
         matching_rows(rows, "of the pic") == rows == matching_rows(rows, " ") == matching_rows(rows, "unit")
     )
-    for pattern in ("no such thing", "999", "²"):
+    assert matching_rows(rows, f"pic {unit} OF") == [rows[3]], "words in any order"
+    for pattern in ("no such thing", "999", "²", f"{unit} thing"):
         assert matching_rows(rows, pattern) == []
     assert unit_rows(session, scores.iloc[:0]) == []
     assert unit_rows(session, scores[scores.mean_change > 0], "torso", "area", direction="less") == []

@@ -428,6 +428,8 @@ def test_the_code_draws_the_same_picture(models, explorer):
     np.testing.assert_array_equal(scope["state"].rgb(), panels(explorer))
     explorer.seed.value = 4
     assert "seed=4" in explorer.files.code_box.text == explorer.code()
+    explorer.outlines.value = True
+    assert "outlines=True" in explorer.files.code_box.text == explorer.code()
 
 
 def test_a_ranking_orders_the_list_as_rank_units_does(models, scores):

@@ -114,7 +114,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
         ])  # fmt: skip
         self._controls = flow(*self._from.children, *options, buttons, self._origin)
         self.scale.observe(lambda _: self._plot(), "value")
-        self.outlines.observe(lambda _: self._request(), "value")
+        self.outlines.observe(lambda _: self._outline(), "value")
         self.companions.observe(lambda _: self._adjust(), "value")
 
     def _begin(self, left: ipywidgets.Widget) -> None:
@@ -157,9 +157,7 @@ class Explorer(Snapshot, ipywidgets.VBox):
     def random(self) -> None:
         """Go to another sample of any class."""
         which, seed = self._from.draw()
-        self._settle.flush()
-        self._put(replace(self._setting, which=which, seed=seed, psi=self._psi(), r=None, r_name=""))
-        self._settle.ask(self._push)
+        self._go(replace(self._setting, which=which, seed=seed, psi=self._psi(), r=None, r_name=""))
 
     def back(self) -> None:
         """Go to the setting before; nothing happens at the first."""
@@ -233,6 +231,12 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self._request()
         self._settle.ask(self._push)
 
+    def _go(self, setting: UnitSetting) -> None:
+        """Go to a setting that is not what the controls say, and that one can go back from."""
+        self._settle.flush()
+        self._put(setting)
+        self._settle.ask(self._push)
+
     def _put(self, setting: UnitSetting) -> None:
         """Bring all controls to a setting, and show it."""
         self._setting, self._hand = setting, None
@@ -302,6 +306,10 @@ class Explorer(Snapshot, ipywidgets.VBox):
     def _adjust(self) -> None:
         if self.companions.value != self._setting.companions:
             self._change(replace(self._setting, companions=bool(self.companions.value)))
+
+    def _outline(self) -> None:
+        self._request()
+        self.files.refresh()
 
     def _psi(self) -> float | None:
         return float(self.psi.value) if self.session.pairs is None else None

@@ -212,10 +212,8 @@ class UnitExplorer(Explorer):
                 f"there is no class {setting.which!r} to start from; choose one of {self.session.classes}."
             )
         self.session.start_of(setting)  # refused here, before anything has changed
-        self._settle.flush()
         self._pins = [u for u in chosen if u != hand]
-        self._put(replace(setting, values=chosen, unit=hand))
-        self._settle.ask(self._push)
+        self._go(replace(setting, values=chosen, unit=hand))
 
     def reset(self) -> None:
         """Set everything to what it is in this sample."""

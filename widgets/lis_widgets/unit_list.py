@@ -8,7 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from lis_toolkit.explore import UnitRow
+from lis_toolkit.explore import UnitRow, matching_rows
 
 from .assets import css, esm
 
@@ -80,7 +80,7 @@ class UnitList(anywidget.AnyWidget):
 
     def _search(self, pattern: str) -> None:
         self.pattern = pattern
-        found = [row for row in self.rows if matches(row, pattern)]
+        found = matching_rows(self.rows, pattern)
         with self.hold_sync():
             self.shown = [_plain(row) for row in found[:SHOWN]]
             self.more = max(0, len(found) - SHOWN)
@@ -101,21 +101,6 @@ class UnitList(anywidget.AnyWidget):
     def _tell(callbacks: Sequence[Callable[[int], Any]], unit: int) -> None:
         for callback in callbacks:
             callback(unit)
-
-
-def matches(row: UnitRow, pattern: str) -> bool:
-    """Return whether a row has every word of a pattern: the beginning of a unit's number, or part of its texts.
-
-    Examples
-    --------
-    >>> matches(row, "unit 17"), matches(row, "spread")
-    (True, True)
-    """
-    text = f"{row.text} {row.detail}".casefold()
-    return all(
-        str(row.unit).startswith(word) if word.isdigit() else word in text
-        for word in pattern.casefold().split()
-    )
 
 
 def _plain(row: UnitRow) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["UnitRow", "matching_rows", "unit_rows"]
 
 NEEDED = ("unit", "part", "measure", "class", "mean_change", "effect", "q")
+JOINED = re.compile(r"\bunit(?=\d)")  # "unit17"
 SMALL_Q = 0.001  # below it the digits say nothing more
 DIGITS = 3  # of a spark; it is 60 pixels wide
 _lists: weakref.WeakKeyDictionary[Any, list[UnitRow]] = weakref.WeakKeyDictionary()
@@ -95,14 +97,16 @@ def matching_rows(rows: Sequence[UnitRow], pattern: str) -> list[UnitRow]:
 
     Parameters
     ----------
-    pattern : the beginning of a number, "unit 17", or a piece of the text, in small letters or capitals. Empty: all.
+    pattern : words that a row must have all: the beginning of its number, or a piece of its texts, in small letters or
+        capitals. Empty: all.
 
     Examples
     --------
     >>> [row.unit for row in matching_rows(unit_rows(session), "unit 17")]
     [17, 172]
     """
-    return [row for row in rows if _matches(row, pattern)]
+    words = JOINED.sub("unit ", pattern.lower()).split()
+    return [row for row in rows if _matches(row, words)]
 
 
 def _by_spread(session: UnitSession) -> list[UnitRow]:
@@ -189,9 +193,6 @@ def _detail(measure: str, change: float, q: float) -> str:
     return f"{told}, q < 0.001" if q < SMALL_Q else f"{told}, q {q:.2g}"
 
 
-def _matches(row: UnitRow, pattern: str) -> bool:
-    wanted = " ".join(pattern.lower().split())
-    number = wanted.removeprefix("unit").strip()
-    if number.isdigit():
-        return str(row.unit).startswith(number)
-    return wanted in f"{row.text} {row.detail}".lower()
+def _matches(row: UnitRow, words: Sequence[str]) -> bool:
+    text = f"{row.text} {row.detail}".lower()
+    return all(str(row.unit).startswith(word) if word.isdigit() else word in text for word in words)
