@@ -396,7 +396,7 @@ def test_pictures_follow_the_hand_while_a_film_is_made(models, explorer, tmp_pat
     monkeypatch.chdir(tmp_path)
     gate, film, first = threading.Event(), explorer._film, explorer.unit
     monkeypatch.setattr(explorer, "_film", lambda *asked: (gate.wait(20), film(*asked))[1])
-    (button,) = (b for b in explorer.files.children[0].children[0].children if b.description == "Save film")
+    (button,) = (b for b in explorer.files._content.children[0].children if b.description == "Save film")
 
     async def notebook():
         button.click()
