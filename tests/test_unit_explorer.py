@@ -378,14 +378,14 @@ def test_pictures_and_films_never_overwrite(explorer, tmp_path, monkeypatch):
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lis_widgets.explorer_base.FILM_FRAMES", 4)
+    monkeypatch.setattr("lis_widgets.unit_explorer.FILM_FRAMES", 4)
     buttons = {b.description: b for b in explorer.files.children[1].children[0].children}
     for name, suffix in (("Save picture", "png"), ("Save picture", "png"), ("Save film", "gif")):
         buttons[name].click()
         assert explorer.message.kind == "note" and f".{suffix}" in explorer.message.text
     stem = f"unit-{explorer.unit}"
     assert {p.name for p in tmp_path.iterdir()} == {f"{stem}.png", f"{stem}-2.png", f"{stem}.gif"}
-    assert Image.open(f"{stem}.png").size[0] > 3 * 16 and Image.open(f"{stem}.gif").n_frames > 4
+    assert Image.open(f"{stem}.png").size[0] > 3 * 16 and Image.open(f"{stem}.gif").n_frames == 6
     move(explorer, explorer.unit, 0.1)
     assert explorer.message.text == ""
 

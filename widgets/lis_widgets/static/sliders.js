@@ -15,13 +15,13 @@ function render({ model, el }) {
   const clamp = (row, value) => Math.min(row.high, Math.max(row.low, value));
   const step = (row) => (row.seen_high - row.seen_low || row.high - row.low) / 100;
   // Whether the hand has moved a slider since what the kernel now says of it.
-  const ahead = (line, known) => line.dragged || (line.sent > known && line.sent > post.answered);
+  const ahead = (line, known) => line.sent > known && line.sent > post.answered;
   const text = (row, value) => value.toFixed(row.digits);
 
   // ---- one row
 
   function build(row) {
-    const line = { row, value: row.value, sent: 0, dragged: false };
+    const line = { row, value: row.value, sent: 0, dragged: false, told: null };
     const name = row.label;
     const id = `lis-${Math.random().toString(36).slice(2)}`;
     line.range = element("input", {
@@ -38,7 +38,10 @@ function render({ model, el }) {
     line.range.addEventListener("input", () => byHand(line, Number(line.range.value)));
     line.range.addEventListener("pointerdown", () => { line.dragged = true; stop(); });
     for (const end of ["pointerup", "pointercancel", "change", "blur"]) {
-      line.range.addEventListener(end, () => { line.dragged = false; });
+      line.range.addEventListener(end, () => {
+        line.dragged = false;
+        if (line.told !== null) place(line, line.told);
+      });
     }
     const keys = (event) => {
       const field = event.target === line.number; // there only up and down are not about the text
@@ -125,6 +128,7 @@ function render({ model, el }) {
 
   function place(line, value) {
     const { row } = line;
+    line.told = null;
     line.value = value; // what Python set may lie beyond the limits: the number says so, the slider is at its end
     line.range.value = clamp(row, value);
     const shown = text(row, line.value);
@@ -133,6 +137,12 @@ function render({ model, el }) {
     line.root.classList.toggle("lis-outside", outside);
     line.number.setCustomValidity("");
     line.number.value = shown;
+  }
+
+  // The kernel's value; one that is held goes there when it is let go, unless it was moved since.
+  function take(line, value) {
+    if (line.dragged) line.told = value;
+    else place(line, value);
   }
 
   function move(line, value) {
@@ -218,7 +228,7 @@ function render({ model, el }) {
       const line = lines.get(key);
       if (!line || ahead(line, message.number)) continue;
       if (playing?.key === key && Math.abs(value - line.value) > 1e-9) stop();
-      place(line, value);
+      take(line, value);
     }
     remember();
   }
@@ -238,7 +248,7 @@ function render({ model, el }) {
         else line.row = row;
         if (ahead(line, model.get("moved"))) continue;
       }
-      if (document.activeElement !== lines.get(row.key).number) place(lines.get(row.key), row.value);
+      if (document.activeElement !== lines.get(row.key).number) take(lines.get(row.key), row.value);
     }
     if (playing && !lines.has(playing.key)) playing = null;
     // Equal room for buttons, so that the sliders line up.
