@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import zlib
 
 import numpy as np
@@ -52,7 +53,8 @@ def shown(labeller):
 
 def stroke(labeller, labels, **changes):
     """What the browser sends after a stroke."""
-    content = {"kind": "save", "file": labeller.files[labeller.index], "bases": [], "number": 7, "view": "v"}
+    content = {"kind": "save", "file": labeller.files[labeller.index], "number": 7, "view": "v"}
+    content["bases"] = [key(labeller.labels.numpy())]
     labeller._receive(labeller, content | changes, [memoryview(np.ascontiguousarray(labels, dtype=np.uint8))])
     return labeller.sent[-1]
 
@@ -179,6 +181,47 @@ def test_strokes_of_another_picture_count_only_on_what_is_in_its_file(labeller):
     }
 
 
+def test_what_another_window_painted_is_not_painted_over_unseen(labeller):
+    blank = key(np.zeros((16, 16), np.uint8))
+    assert stroke(labeller, some(1), bases=[blank])["kind"] == "saved"
+    answer = stroke(labeller, some(2), bases=[blank], view="w")  # painted on what was there before
+    assert answer["kind"] == "refused" and answer["changed"] and answer["view"] == "w"
+    assert (load_masks(labeller.folder.folder).labels[0].numpy() == some(1)).all()
+    assert stroke(labeller, some(2), bases=[blank, key(some(1))], view="w")["kind"] == "saved"
+
+
+def test_a_list_that_cannot_be_written_is_told_and_the_next_stroke_mends_it(labeller, monkeypatch):
+    def full(self):
+        raise LisError("can't write legend.json: no space left")
+
+    monkeypatch.setattr(LabellingFolder, "_write_legend", full)
+    assert "no space left" in stroke(labeller, some(1))["text"]
+    monkeypatch.undo()
+    assert stroke(labeller, some(2))["kind"] == "saved"
+    assert (load_masks(labeller.folder.folder).labels[0].numpy() == some(2)).all()
+
+
+def test_another_folder_in_the_same_place_is_told_apart(labeller, generator, tmp_path):
+    again = PartLabeller(labeller.folder.folder, generator)
+    assert again.identity == labeller.identity and again.place == labeller.place
+    other = PartLabeller(tmp_path / "b", generator, ["left", "other"], per_class=1)
+    photographs = Photographs(torch.rand(3, 1, 16, 16), torch.tensor([0, 1, 2]), ("a", "b", "c"))
+    real = PartLabeller(tmp_path / "c", None, LEGEND, photographs=photographs)
+    assert len({labeller.identity, other.identity, real.identity}) == 3
+
+
+def test_a_folder_that_goes_away_is_made_again_with_what_is_painted(labeller):
+    stroke(labeller, some(1))
+    shutil.rmtree(labeller.folder.folder)
+    assert stroke(labeller, some(2))["kind"] == "saved"
+    assert (load_masks(labeller.folder.folder).labels[0].numpy() == some(2)).all()
+    assert len(LabellingFolder(labeller.folder.folder, labeller.folder._shown.generator)) == 6
+    shutil.rmtree(labeller.folder.folder)
+    labeller.folder.folder.write_text("a file in its place")
+    answer = stroke(labeller, some(3))
+    assert answer["kind"] == "refused" and "can't write" in answer["text"]
+
+
 @pytest.mark.parametrize("content", [None, "save", {}, {"kind": "x" * 500}, {"kind": ["save"]}, 3])
 def test_malformed_messages_are_passed_over_with_a_note(labeller, content):
     labeller._receive(labeller, content, [])
@@ -199,7 +242,8 @@ def test_malformed_messages_are_passed_over_with_a_note(labeller, content):
 )
 def test_strokes_that_make_no_sense_are_refused(labeller, content, buffers, text):
     file = labeller.files[0]
-    labeller._receive(labeller, {"kind": "save", "file": file, "number": 1, "view": "v"} | content, buffers)
+    asked = {"kind": "save", "file": file, "bases": [key(shown(labeller))], "number": 1, "view": "v"}
+    labeller._receive(labeller, asked | content, buffers)
     assert labeller.sent[-1]["kind"] == "refused" and text in labeller.sent[-1]["text"]
     assert not any(labeller.folder.labelled)
 

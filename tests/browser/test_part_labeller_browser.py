@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 
 import lab
@@ -140,7 +141,7 @@ def labeller(opened):
     if opened.root.locator("select").input_value() != "0":
         opened.show(0)
     opened.stage.focus()
-    opened.keys("Escape", "Delete", "b", "1", "w", *["["] * 6)
+    opened.keys("Delete", "b", "1", "w", *["["] * 6)
     opened.wait_saved("done" if opened.file() and (opened.folder / opened.file()).exists() else "none")
     yield opened
     opened.notebook.watch.check()
@@ -393,6 +394,283 @@ def test_a_change_by_a_paint_program_is_shown_before_anything_is_overwritten(lab
     labeller.button("Undo").click()  # mine again, now that theirs was seen
     mine = line(line(blank(), (5, 5), (6, 5), 1, 1), (9, 9), (12, 9), 1, 1)
     np.testing.assert_array_equal(labeller.mask(), mine)
+
+
+def other_view(labeller):
+    """Show the labeller in a second cell, and return it as it is there."""
+    page, notebook = labeller.page, labeller.notebook
+    count = page.locator(".lis-labeller").count()
+    page.evaluate(
+        """() => {
+            const { content } = window.jupyterapp.shell.currentWidget;
+            content.activeCellIndex = content.widgets.length - 1;
+            return window.jupyterapp.commands.execute('notebook:insert-cell-below').then(() => {
+                content.activeCell.model.sharedModel.setSource('labeller');
+                window.jupyterapp.commands.execute('notebook:run-cell');
+            });
+        }"""
+    )
+    page.wait_for_function("n => document.querySelectorAll('.lis-labeller').length > n", arg=count)
+    return Labeller(notebook, labeller.folder)
+
+
+def wait_label(labeller, x, y, name):
+    """Wait until a pixel has this part on the screen."""
+    labeller.page.mouse.move(*labeller.place(x, y))
+    labeller.root.locator(".lis-readout").filter(has_text=f"x {x}, y {y}: {name}").wait_for()
+
+
+def test_two_views_of_one_labeller_show_the_same_and_lose_nothing(scratch, server):
+    notebook = scratch([SETUP, OPEN.replace("FOLDER", "views")])
+    one = Labeller(notebook, server.root / "views")
+    one.root = notebook.page.locator(".lis-labeller").first
+    one.stage = one.root.locator(".lis-stage")
+    two = other_view(one)
+    two.stage.scroll_into_view_if_needed()
+    two.stroke((2, 2), (20, 2))
+    expected = line(blank(), (2, 2), (20, 2), 1, 1)
+    np.testing.assert_array_equal(two.mask(), expected)
+    names = notebook.execute("print(*labeller.names, sep='|')").split("|")
+    one.stage.scroll_into_view_if_needed()
+    wait_label(one, 10, 2, names[1])
+    one.stage.focus()
+    one.keys("2")
+    one.stroke((2, 6), (20, 6))
+    np.testing.assert_array_equal(one.mask(), line(expected, (2, 6), (20, 6), 1, 2))
+    # A stroke under the hand while the other view's is saved: it is told, and nothing is painted over.
+    one.page.mouse.move(*one.place(3, 12))
+    one.page.mouse.down()
+    one.page.mouse.move(*one.place(9, 12))
+    revision = one.root.get_attribute("data-revision")
+    two.stage.dispatch_event("keydown", {"key": "Delete", "code": "Delete", "bubbles": True})
+    two.wait_saved()
+    one.page.wait_for_function("() => true")
+    assert one.root.get_attribute("data-revision") == revision
+    one.page.mouse.up()
+    one.wait_saved("failed")
+    assert "was changed since this was painted" in one.problem()
+    assert not two.mask().any()
+    one.button("Reload the file").click()
+    one.wait_saved()
+    one.keys("Control+z")
+    np.testing.assert_array_equal(one.mask(), line(expected, (3, 12), (9, 12), 1, 2))
+    notebook.watch.check()
+    notebook.page.close()
+
+
+def test_strokes_that_could_not_be_saved_come_back_with_their_picture(labeller):
+    labeller.stroke((3, 3), (20, 3))
+    expected = line(blank(), (3, 3), (20, 3), 1, 1)
+    np.testing.assert_array_equal(labeller.mask(), expected)
+    first = labeller.file()
+    labeller.notebook.execute(
+        "def full(i, labels, own=labeller.folder.save):\n"
+        "    if i == 0: raise OSError(28, 'No space left on device')\n"
+        "    own(i, labels)\n"
+        "labeller.folder.save = full"
+    )
+    labeller.stroke((3, 9), (20, 9))
+    line(expected, (3, 9), (20, 9), 1, 1)
+    labeller.wait_saved("failed")
+    assert "No space left" in labeller.problem()
+    labeller.show(1)
+    labeller.stroke((5, 5), (6, 5))  # saved, which does not hide that the other one is not
+    labeller.root.locator("option", has_text="✓ 2.").wait_for(state="attached")
+    assert "Not saved yet: Coat, seed 4000" in labeller.problem()
+    assert labeller.root.get_attribute("data-saved") == "failed"
+    labeller.notebook.execute("del labeller.folder.save")
+    labeller.show(0)
+    assert "could not be saved" in labeller.root.locator(".lis-offer").inner_text()
+    labeller.button("Restore and save").click()
+    np.testing.assert_array_equal(labeller.mask(first), expected)
+    assert labeller.problem() == "" and labeller.root.locator(".lis-offer").inner_text() == ""
+    labeller.show(1)
+    labeller.keys("Delete")
+    assert not labeller.mask().any()
+
+
+def test_a_stroke_under_the_hand_stays_with_its_picture(labeller):
+    file, process = labeller.file(), labeller.notebook.kernel_process()
+    os.kill(process, signal.SIGSTOP)  # the next picture is slow to come
+    try:
+        labeller.keys("PageDown")
+        labeller.page.mouse.move(*labeller.place(4, 7))
+        labeller.page.mouse.down()
+        labeller.page.mouse.move(*labeller.place(20, 7))
+    finally:
+        os.kill(process, signal.SIGCONT)
+    labeller.page.wait_for_function(
+        "([e, f]) => e.dataset.file !== f", arg=[labeller.root.element_handle(), file]
+    )
+    labeller.page.mouse.move(*labeller.place(20, 15))
+    labeller.page.mouse.up()
+    labeller.page.wait_for_function(
+        "e => e.querySelector('option').textContent.startsWith('✓')", arg=labeller.root.element_handle()
+    )
+    labeller.show(0)
+    np.testing.assert_array_equal(labeller.mask(file), line(blank(), (4, 7), (20, 7), 1, 1))
+
+
+def test_one_pointer_paints_and_others_wait(labeller):
+    touch = labeller.page.context.new_cdp_session(labeller.page)
+
+    def points(kind, *places):
+        spots = [dict(zip("xy", labeller.place(*p), strict=True), id=k) for k, p in enumerate(places)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": spots})
+
+    points("touchStart", (4, 4))
+    points("touchMove", (12, 4))
+    points("touchStart", (12, 4), (28, 28))  # the ball of the hand
+    points("touchMove", (20, 4), (28, 29))
+    points("touchMove", (20, 4))  # the second one is lifted
+    points("touchMove", (20, 10))
+    points("touchEnd")
+    touch.detach()
+    expected = line(line(blank(), (4, 4), (20, 4), 1, 1), (20, 4), (20, 10), 1, 1)
+    np.testing.assert_array_equal(labeller.mask(), expected)
+
+
+def test_outside_and_at_the_edge_only_the_picture_is_painted(labeller):
+    labeller.keys("]", "]", "]", "]")
+    labeller.stroke((-4, 31), (-2, 31), (0, 31))
+    labeller.stroke((31, 0), (44, 0), (44, 20))  # on, while the pointer is beyond
+    expected = line(blank(), (-4, 31), (0, 31), 5, 1)
+    for start, end in (((31, 0), (44, 0)), ((44, 0), (44, 20))):
+        line(expected, start, end, 5, 1)
+    np.testing.assert_array_equal(labeller.mask(), expected)
+    labeller.keys("p", "3")
+    for corner in ((4, 4), (20, 4), (4, 20), (20, 20)):  # it crosses itself
+        labeller.click(*corner)
+    labeller.click(-6, 10)  # beside the picture: no corner
+    labeller.keys("Enter")
+    mask = labeller.mask()
+    assert mask[4, 12] == mask[20, 12] == mask[12, 12] == mask[7, 12] == mask[17, 12] == 3
+    assert not mask[12, 5:9].any() and not mask[12, 16:20].any()
+    labeller.keys("Control+z")
+    for corner in ((2, 12), (10, 12)):
+        labeller.click(*corner)
+    labeller.keys("Enter")  # two corners are a line
+    np.testing.assert_array_equal(labeller.mask(), line(expected, (2, 12), (10, 12), 1, 3))
+
+
+def test_a_browser_that_keeps_nothing_says_so(labeller):
+    labeller.page.evaluate(
+        "() => { const put = Storage.prototype.setItem; window.allow = () => { Storage.prototype.setItem = put; };"
+        " Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }; }"
+    )
+    process = labeller.notebook.kernel_process()
+    try:
+        labeller.stroke((5, 5), (9, 5))
+        assert "keeps no strokes" in labeller.root.locator(".lis-note").inner_text()
+        np.testing.assert_array_equal(labeller.mask(), line(blank(), (5, 5), (9, 5), 1, 1))
+        os.kill(process, signal.SIGSTOP)
+        labeller.stroke((5, 9), (9, 9))
+        labeller.wait_saved("failed")
+        assert "only on this page" in labeller.problem() and "is kept" not in labeller.problem()
+    finally:
+        os.kill(process, signal.SIGCONT)
+        labeller.page.evaluate("() => window.allow()")
+    labeller.wait_saved()
+
+
+SMALL = """
+import torch
+from lis_toolkit.datasets import Photographs
+from lis_toolkit.parts import Legend
+from lis_widgets import PartLabeller
+torch.manual_seed(0)
+high, wide = SIZE
+photographs = Photographs(torch.rand(2, 3, high, wide), torch.tensor([0, 0]), ("<b>one</b> 🧥",))
+parts = ["<img src=x onerror=alert(1)>", "Ärmel & 袖 🧵", *(f"part {i}" for i in range(MORE))]
+labeller = PartLabeller("NAME", None, parts, photographs=photographs)
+labeller
+"""
+
+
+@pytest.mark.parametrize(("ratio", "size", "more"), [(1.5, (80, 48), 58), (2, (1, 1), 0)])
+def test_any_size_names_and_pixel_ratio(browser, server, ratio, size, more):
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, device_scale_factor=ratio)
+    try:
+        page = context.new_page()
+        page.watch = lab.Watch(page)
+        name = f"small-{size[0]}"
+        source = SMALL.replace("SIZE", str(size)).replace("MORE", str(more)).replace("NAME", name)
+        server.write([source], f"{name}.ipynb")
+        notebook = lab.Notebook(page, server, f"{name}.ipynb")
+        notebook.run_all()
+        notebook.check_cells()
+        labeller = Labeller(notebook, server.root / name, side=size[0])
+        assert page.evaluate("() => devicePixelRatio") == ratio
+        expected = np.zeros(size, np.uint8)
+        if size == (1, 1):
+            shown = labeller.readout()
+            labeller.stage.focus()
+            labeller.keys("+")  # larger than it is shown there is nothing
+            assert shown.strip() in labeller.readout()
+            labeller.keys("2", "f")
+            labeller.click(0, 0)
+            expected[:] = 2
+        else:
+            assert "<img src=x" in labeller.root.locator(".lis-name").nth(1).inner_text()
+            assert "<b>one</b> 🧥" in labeller.root.locator("option").first.inner_text()
+            assert labeller.root.locator("input[type=radio]").count() == 61
+            labeller.root.locator("input[type=radio]").nth(60).check()
+            zoom = int(min(labeller.stage.evaluate("e => [e.clientWidth / 48, e.clientHeight / 80]")))
+            box = labeller.stage.locator("canvas").first.bounding_box()
+            spare = np.floor((np.array([box["width"], box["height"]]) - np.array([48, 80]) * zoom) / 2 + 0.5)
+            for x, y in ((0, 0), (47, 79), (13, 70)):
+                # The last CSS pixel of each: one further is the next pixel of the picture.
+                page.mouse.click(*(spare + np.array([x + 1, y + 1]) * zoom - 0.6 + [box["x"], box["y"]]))
+                expected[y, x] = 60
+            centre = spare + np.array([30.5, 20.5]) * zoom + [box["x"], box["y"]]
+            page.mouse.move(*centre)
+            for _ in range(4):
+                page.mouse.wheel(0, -100)
+            labeller.root.locator(".lis-readout").filter(has_text=f"shown {[16, 24, 32][0]}").wait_for()
+            under = labeller.cursor()
+            page.mouse.down()
+            page.mouse.move(centre[0] + 33, centre[1])
+            page.mouse.up()
+            line(expected, under, labeller.cursor(), 1, 60)
+        np.testing.assert_array_equal(labeller.mask(), expected)
+        assert lab.sticking_out(labeller.root) == []
+        notebook.watch.check()
+    finally:
+        context.close()
+
+
+def test_strokes_kept_of_another_folder_at_the_same_place_are_not_offered(scratch, server):
+    notebook = scratch([SETUP, OPEN.replace("FOLDER", "place")])
+    labeller = Labeller(notebook, server.root / "place")
+    process = notebook.kernel_process()
+    os.kill(process, signal.SIGSTOP)
+    labeller.stroke((2, 2), (20, 2))
+    key = f"lis-part-labeller|{labeller.folder}|{labeller.file()}"
+    entry = labeller.page.evaluate("key => localStorage.getItem(key)", key)
+    os.kill(process, signal.SIGCONT)
+    labeller.wait_saved()
+    shutil.rmtree(labeller.folder)
+    old = labeller.root.element_handle()
+    labeller.page.evaluate("([key, entry]) => localStorage.setItem(key, entry)", [key, entry])
+    source = (
+        OPEN.replace("FOLDER", "place")
+        .replace("generator, ", "generator, ['a'], ")
+        .replace("segmenter=segmenter", "")
+    )
+    labeller.page.evaluate(
+        "source => { window.jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.setSource(source); }",
+        source,
+    )
+    notebook.run_all()
+    labeller.page.wait_for_function("e => !e.isConnected", arg=old)
+    again = Labeller(notebook, labeller.folder)
+    notebook.wait_idle()
+    again.stage.focus()
+    again.keys("s")  # answered after the kernel told what is in the files
+    again.wait_saved()
+    assert again.root.locator(".lis-offer").inner_text() == ""
+    notebook.watch.check()
+    notebook.page.close()
 
 
 def test_looks_in_both_themes_and_at_800_px(labeller, tmp_path):

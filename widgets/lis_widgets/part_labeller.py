@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,7 +37,7 @@ from .assets import css, esm
 from .message import tell
 from .snapshot import Snapshot, static_html
 
-MESSAGES = ("save", "go", "reload", "keys", "ping")  # what the browser may ask for
+MESSAGES = ("save", "go", "reload", "keys")  # what the browser may ask for
 PER_CLASS = 6
 SCRIPTS = ("map", "stage", "store", "paint", "panel")  # of static/, in this order
 
@@ -93,6 +95,7 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
     _css = css("lis.css", "labeller.css")
 
     place = traitlets.Unicode().tag(sync=True)
+    identity = traitlets.Unicode().tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     colours = traitlets.List(traitlets.Unicode()).tag(sync=True)
     files = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -148,6 +151,7 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
         legend = self.folder.legend
         super().__init__(
             place=str(self.folder.folder),
+            identity=self._identity(),
             names=list(legend.names),
             colours=list(legend.colours),
             files=[p.file for p in self.folder.pictures],
@@ -250,9 +254,7 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
         if kind not in MESSAGES:
             self.note = f"A message of the browser was passed over: {str(content)[:100]}"
             return
-        if kind == "ping":
-            self.send({"kind": "pong"})
-        elif kind == "reload":
+        if kind == "reload":
             self.reload()
         elif kind == "go":
             self._guarded(content, lambda: self.go(content.get("index")))  # type: ignore[arg-type]
@@ -270,6 +272,12 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
             changed = isinstance(error, MaskChangedError)
             self.send({"kind": "refused", "text": tell(error), "changed": changed, **about})
 
+    def _identity(self) -> str:
+        """Tell this folder from another one that is made in its place later."""
+        listed = self.folder
+        told = [*listed.legend.names, *map(str, listed.size), listed.generator_hash]
+        return f"{zlib.crc32(json.dumps(told).encode()):08x}"
+
     def _number(self, file: Any) -> int:
         if file not in self.files:
             raise LisError(f"there is no picture {str(file)[:100]!r} in this folder.")
@@ -282,14 +290,14 @@ class PartLabeller(Snapshot, anywidget.AnyWidget):
         if len(data) != high * wide:
             raise LisError(f"the browser sent {len(data)} labels; {high} x {wide} were expected.")
         labels = np.frombuffer(data, np.uint8).reshape(high, wide)
-        if i == self.index:
-            if self.locked:
-                raise LisError(f"{self.files[i]} can't be read, and is not overwritten. {self.problem}")
-        else:  # painted before the kernel died, or before another picture was shown: on what is in the file?
-            if not isinstance(bases, list) or content_key(self.folder.labels(i)) not in bases:
-                raise MaskChangedError(
-                    f"{self.files[i]} was changed since this was painted: it is not overwritten."
-                )
+        if i == self.index and self.locked:
+            raise LisError(f"{self.files[i]} can't be read, and is not overwritten. {self.problem}")
+        # Painted in another window, before the kernel died, or before another picture was shown: on what there is?
+        there = self._labels if i == self.index else self.folder.labels(i)
+        if not isinstance(bases, list) or content_key(there) not in bases:
+            raise MaskChangedError(
+                f"{self.files[i]} was changed since this was painted: it is not overwritten."
+            )
         self.folder.save(i, labels)
         if i == self.index:
             self._labels = labels

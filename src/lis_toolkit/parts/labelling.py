@@ -148,16 +148,10 @@ class LabellingFolder:
                 )
         size = picture_size(chosen, generator, image_tensor(photographs))
         generated = generator is not None and any(p.photograph is None for p in chosen)
-        plan = MaskList(
-            as_legend(legend),
-            size,
-            chosen,
-            generator.hash if generated and generator is not None else "",
-            made,
-        )
-        LabelPictures(
-            plan, generator, photographs, segmenter=segmenter
-        )  # what is wrong, before anything is written
+        hashed = generator.hash if generated and generator is not None else ""
+        plan = MaskList(as_legend(legend), size, chosen, hashed, made)
+        # What is wrong is told before anything is written.
+        LabelPictures(plan, generator, photographs, segmenter=segmenter)
         _write(path / PLAN_FILE, plan)
         return cls(path, generator, photographs, segmenter)
 
@@ -174,6 +168,11 @@ class LabellingFolder:
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures."""
         return self._list.size
+
+    @property
+    def generator_hash(self) -> str:
+        """That of the generator whose pictures are labelled; empty for photographs."""
+        return self._list.generator_hash
 
     @property
     def pictures(self) -> tuple[LabelledPicture, ...]:

@@ -12,7 +12,7 @@ function render({ model, el }) {
   el.appendChild(root);
   const stage = new Stage(holder, model.get("colours"));
   const painter = new Painter((box) => stage.changed(box), () => saver.save(file, painter.map.data));
-  const saver = new Saver(model, { silent, state, refused, unkept });
+  const saver = new Saver(model, { silent, state, refused, unkept: () => panel.tell(panel.note, TOLD.unkept) });
   const histories = new Map(); // file -> { history, key } of pictures left
 
   let file = null; // whose map is shown
@@ -21,6 +21,7 @@ function render({ model, el }) {
   let cursor = null; // the keyboard's, a pixel; null while the pointer is used
   let drag = null; // of the picture
   let spaceDown = false;
+  let held = null; // the pointer that is down; others are passed over meanwhile
   let reloading = false; // the file is to replace what was painted
 
   const index = () => model.get("index");
@@ -50,18 +51,15 @@ function render({ model, el }) {
 
   const refresh = () => panel.list(model.get("marks"), model.get("titles"), index());
 
-  const WORDS = { none: "no mask yet", saving: "saving …", done: "saved", failed: "not saved", unread: "can't be read" };
   function state(kind) {
     if (kind === "saving" && root.dataset.saved === "failed") return; // until an answer comes
     if (kind === "done") panel.tell(panel.problem, "");
-    root.dataset.saved = kind;
-    panel.saved.className = `lis-saved lis-${kind}`;
-    panel.saved.textContent = WORDS[kind];
+    panel.badge(kind);
   }
 
   function silent() {
-    const here = "What you painted is kept in this browser: after a restart run this cell again to get it back.";
-    panel.tell(panel.problem, `The kernel does not answer: it is busy with another cell, or was restarted. ${saver.waits ? here : ""}`);
+    const stake = saver.keeps ? TOLD.kept : TOLD.unkept;
+    panel.tell(panel.problem, `${TOLD.silent} ${saver.waits ? stake : ""}`);
     if (saver.waits) state("failed");
   }
 
@@ -74,9 +72,6 @@ function render({ model, el }) {
     if (name) state("failed");
   }
 
-  function unkept() {
-    panel.tell(panel.note, "This browser keeps no strokes: what the kernel does not answer to would be lost.");
-  }
 
   // ---- to the kernel and back
 
@@ -123,9 +118,33 @@ function render({ model, el }) {
       panel.tell(panel.offer, "");
       for (const [name] of found) saver.kept.drop(name);
     });
-    const titles = found.map(([name, { at }]) =>
-      `${model.get("titles")[files.indexOf(name)]} (${new Date(at).toLocaleString()})`);
+    const titles = found.map(([name, { at }]) => `${titleOf(name)} (${new Date(at).toLocaleString()})`);
     panel.tell(panel.offer, `The kernel stopped before it had saved all strokes of ${titles.join("; ")}.`, restore, drop);
+  }
+
+  const titleOf = (name) => model.get("titles")[files.indexOf(name)];
+
+  function unsaved() {
+    const names = [...saver.failed.keys()];
+    return names.length ? `Not saved yet: ${names.map(titleOf).join("; ")}. Go there to save it again.` : "";
+  }
+
+  // Back at a picture whose strokes could not be saved: what is in its file is shown.
+  function askBack(data) {
+    const name = file;
+    const restore = panel.action("Restore and save", "Undo then brings back what is in the file", () => {
+      panel.tell(panel.offer, "");
+      if (name !== file) return;
+      painter.replace(data);
+      commands.s(); // also where there is nothing to replace
+    });
+    const drop = panel.action("Discard", "", () => {
+      panel.tell(panel.offer, "");
+      saver.failed.delete(name);
+      saver.kept.drop(name);
+      show();
+    });
+    panel.tell(panel.offer, "Your last strokes of this picture could not be saved.", restore, drop);
   }
 
   // The kernel shows a picture: another one, or the present one again.
@@ -135,9 +154,11 @@ function render({ model, el }) {
     const data = bytesOf("label_bytes").slice();
     const found = bytesOf("guess_bytes");
     const ours = name === file && (saver.waiting(name) || painter.stroke) && !reloading; // newer than the kernel's
+    const back = name !== file && saver.failed.get(name);
+    if (reloading) saver.failed.delete(name);
     guess = data.length && found.length === data.length ? found.slice() : null;
-    painter.locked = model.get("locked");
     if (name !== file) {
+      painter.finish(); // a stroke under the hand belongs to the picture that goes
       if (file) histories.set(file, { history: painter.history, key: contentKey(painter.map.data) });
       if (histories.size > HISTORIES) histories.delete(histories.keys().next().value);
       const old = histories.get(name);
@@ -154,13 +175,15 @@ function render({ model, el }) {
       painter.map.data = data;
       if (box) painter.history.push(before, painter.map, box);
     }
+    painter.locked = model.get("locked");
     reloading = false;
     if (!ours) {
       saver.known.set(name, contentKey(data));
-      state(painter.locked ? "unread" : model.get("marks")[index()] ? "done" : "none");
+      const kind = painter.locked ? "unread" : model.get("marks")[index()] ? "done" : "none";
+      state(saver.failed.size && !painter.locked ? "failed" : kind);
     }
     saver.heard();
-    panel.tell(panel.problem, model.get("problem"), ...(painter.locked
+    panel.tell(panel.problem, model.get("problem") || unsaved(), ...(painter.locked
       ? [panel.action("Read it again", "", () => saver.send({ kind: "reload" }))] : []));
     panel.tell(panel.note, model.get("note"));
     stage.show(bytesOf("rgb"), painter.map, guess);
@@ -168,6 +191,7 @@ function render({ model, el }) {
     root.dataset.revision = model.get("revision");
     refresh();
     describe();
+    if (back && !painter.locked) askBack(back);
   }
 
   // ---- pointer
@@ -189,11 +213,13 @@ function render({ model, el }) {
   }
 
   holder.addEventListener("pointerdown", (event) => {
+    if (held !== null && held !== event.pointerId) return;
     holder.focus({ preventScroll: true });
     if (event.button > 1) return;
     event.preventDefault();
     painter.finish();
-    holder.setPointerCapture(event.pointerId);
+    held = event.pointerId;
+    holder.setPointerCapture(held);
     hand = { clientX: event.clientX, clientY: event.clientY };
     cursor = null;
     if (event.button === 1 || painter.tool === "move" || spaceDown) {
@@ -208,6 +234,7 @@ function render({ model, el }) {
     looked();
   });
   holder.addEventListener("pointermove", (event) => {
+    if (held !== null && held !== event.pointerId) return;
     const moved = !hand || event.clientX !== hand.clientX || event.clientY !== hand.clientY;
     hand = { clientX: event.clientX, clientY: event.clientY };
     if (drag) {
@@ -221,13 +248,16 @@ function render({ model, el }) {
     looked();
   });
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
-    holder.addEventListener(end, () => {
+    holder.addEventListener(end, (event) => {
+      if (event.pointerId !== held) return;
+      held = null;
       drag = null;
       if (!cursor) painter.finish();
       looked();
     });
   }
-  holder.addEventListener("pointerleave", () => {
+  holder.addEventListener("pointerleave", (event) => {
+    if (held !== null && held !== event.pointerId) return;
     hand = null;
     looked();
   });
@@ -239,8 +269,7 @@ function render({ model, el }) {
   holder.addEventListener("wheel", (event) => {
     if (!root.contains(document.activeElement)) return;
     event.preventDefault();
-    const box = holder.getBoundingClientRect();
-    stage.zoomBy(event.deltaY < 0 ? 1 : -1, event.clientX - box.left, event.clientY - box.top);
+    stage.wheel(event);
     describe();
   }, { passive: false });
 
@@ -297,23 +326,12 @@ function render({ model, el }) {
   for (const [name, , key] of TOOLS) commands[key] = () => painter.use(name);
 
   function command(event) {
-    const letter = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if ((event.ctrlKey || event.metaKey) && !event.altKey) {
-      const way = { z: event.shiftKey ? "redo" : "undo", y: "redo" }[letter];
-      if (way) painter.step(way);
-      else if (letter === "s") commands.s();
-      return Boolean(way) || letter === "s";
-    }
-    const digit = /^Digit([1-9])$/.exec(event.code);
-    const label = /^\d$/.test(event.key) ? Number(event.key) : event.shiftKey && digit ? Number(digit[1]) + 9 : null;
-    if (label !== null && !event.altKey) {
-      if (label < names.length) painter.choose(label);
-      return true;
-    }
-    // On some keyboards the brackets need AltGr, which browsers call Ctrl and Alt.
-    if (((event.altKey || event.ctrlKey) && !"[]".includes(letter)) || !Object.hasOwn(commands, letter)) return false;
-    if (letter === "Escape" && !painter.corners.length) return false; // leaves
-    commands[letter]();
+    const { way, label, name } = keyMeaning(event);
+    if (way) painter.step(way);
+    else if (label < names.length) painter.choose(label);
+    else if (name === "Escape" && !painter.corners.length) return false; // leaves
+    else if (Object.hasOwn(commands, name ?? "")) commands[name]();
+    else return label !== undefined;
     return true;
   }
 
@@ -322,10 +340,9 @@ function render({ model, el }) {
     const { target, key } = event;
     const own = target.matches("select") || (target.matches("input[type=range]") && /^(Arrow|Page|Home|End)/.test(key));
     if (own && !event.ctrlKey && !event.metaKey) return;
-    if ((target === holder && onStage(event)) || command(event)) {
-      event.preventDefault();
-      looked();
-    }
+    if (!(target === holder && onStage(event)) && !command(event)) return;
+    event.preventDefault();
+    looked();
   });
   root.addEventListener("keyup", (event) => {
     event.stopPropagation();
@@ -357,23 +374,13 @@ function render({ model, el }) {
     [panel.previous, "PageUp"], [panel.next, "PageDown"], [panel.onwards, "n"], [panel.take, "t"], [panel.clear, "Delete"],
     [panel.keep, "s"], [panel.reduce, "-"], [panel.enlarge, "+"], [panel.whole, "w"],
   ]) does(made, commands[name]);
-  does(panel.undo, () => painter.step("undo"));
-  does(panel.redo, () => painter.step("redo"));
+  for (const way of ["undo", "redo"]) does(panel[way], () => painter.step(way));
   panel.choice.addEventListener("change", () => go(Number(panel.choice.value)));
   panel.brush.addEventListener("input", () => {
     resize(Number(panel.brush.value));
     looked();
   });
-  for (const [control, read] of [
-    [panel.opacity, () => { stage.opacity = Number(panel.opacity.value) / 100; }],
-    [panel.outlines, () => { stage.outlines = panel.outlines.checked; }],
-    [panel.ghost, () => { stage.ghost = panel.ghost.checked; }],
-  ]) {
-    control.addEventListener("input", () => {
-      read();
-      stage.redraw();
-    });
-  }
+  panel.views(stage);
 
   // ---- life
 

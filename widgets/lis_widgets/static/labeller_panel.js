@@ -29,6 +29,21 @@ function keyOf(label) {
   return label < 19 ? `⇧${label - 9}` : "";
 }
 
+// What a key asks for: { way: "undo" | "redo" }, { label }, or { name } of a command.
+function keyMeaning(event) {
+  const { ctrlKey, metaKey, altKey, shiftKey } = event;
+  const letter = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if ((ctrlKey || metaKey) && !altKey) {
+    const way = { z: shiftKey ? "redo" : "undo", y: "redo" }[letter];
+    return way ? { way } : letter === "s" ? { name: "s" } : {};
+  }
+  const digit = /^Digit([1-9])$/.exec(event.code);
+  if (!altKey && /^\d$/.test(letter)) return { label: Number(letter) };
+  if (!altKey && shiftKey && digit) return { label: Number(digit[1]) + 9 };
+  // On some keyboards the brackets need AltGr, which browsers call Ctrl and Alt.
+  return altKey && !"[]".includes(letter) ? {} : { name: letter };
+}
+
 function labelledButton(text, key, title, attributes = {}) {
   const { class: own = "", ...others } = attributes;
   const made = element("button", { type: "button", class: `lis-button lis-focusable ${own}`.trim(), title: title || null, ...others }, text);
@@ -106,6 +121,13 @@ function labellerPanel(names, colours) {
   return Object.assign(panel, panelActs(panel));
 }
 
+const TOLD = {
+  silent: "The kernel does not answer: it is busy with another cell, or was restarted.",
+  kept: "What you painted is kept in this browser: after a restart run this cell again to get it back.",
+  unkept: "This browser keeps no strokes: what the kernel has not answered to is only on this page, and lost with it.",
+};
+const SAVED = { none: "no mask yet", saving: "saving …", done: "saved", failed: "not saved", unread: "can't be read" };
+
 function panelActs(panel) {
   // When a focused button goes, the focus would fall to the notebook, and the next key with it.
   const refocus = () => panel.holder.focus({ preventScroll: true });
@@ -141,6 +163,27 @@ function panelActs(panel) {
       panel.brushText.textContent = `${size} px`;
       panel.holder.classList.toggle("lis-locked", locked);
       panel.holder.dataset.tool = tool;
+    },
+
+    // Whether what is painted is in its file.
+    badge(kind) {
+      panel.root.dataset.saved = kind;
+      panel.saved.className = `lis-saved lis-${kind}`;
+      panel.saved.textContent = SAVED[kind];
+    },
+
+    // The fields that say how the picture is shown.
+    views(stage) {
+      for (const [control, read] of [
+        [panel.opacity, () => { stage.opacity = Number(panel.opacity.value) / 100; }],
+        [panel.outlines, () => { stage.outlines = panel.outlines.checked; }],
+        [panel.ghost, () => { stage.ghost = panel.ghost.checked; }],
+      ]) {
+        control.addEventListener("input", () => {
+          read();
+          stage.redraw();
+        });
+      }
     },
 
     // A message, with buttons.

@@ -1,6 +1,7 @@
 // The picture under its labels: two canvases as large as the window onto it, so that large pictures stay quick. The
 // lower one shows picture, colours and outlines; the upper one what moves with the hand. After labeller_map.js.
 
+const WHEEL_STEP = 40; // CSS pixels
 const ZOOMS = [0.125, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 
 class Stage {
@@ -24,6 +25,7 @@ class Stage {
     this.frame = 0;
     this.drawUpper = () => {};
     this.moved = () => {}; // another part of the picture is seen
+    this.rolled = 0; // of the wheel, since the last step
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(holder);
   }
@@ -102,6 +104,8 @@ class Stage {
   zoomBy(steps, x = this.wide / 2, y = this.high / 2) {
     let at = ZOOMS.findIndex((z) => z > this.zoom * 1.001);
     if (at < 0) at = ZOOMS.length;
+    // Very small pictures are shown larger than any step, very large ones smaller.
+    if (steps > 0 ? at === ZOOMS.length : this.zoom <= ZOOMS[0]) return;
     const exact = ZOOMS.some((z) => Math.abs(z - this.zoom) < 0.001 * z);
     const next = ZOOMS[Math.max(0, Math.min(ZOOMS.length - 1, steps > 0 ? at : at - (exact ? 2 : 1)))];
     const before = this.zoom;
@@ -110,6 +114,17 @@ class Stage {
     this.panX = x - ((x - this.panX) / before) * next;
     this.panY = y - ((y - this.panY) / before) * next;
     this.keepInside();
+  }
+
+  // A notch of a mouse is one step; of the many small events of a trackpad, several are.
+  wheel(event) {
+    const by = event.deltaY * (event.deltaMode ? 16 : 1);
+    if (by * this.rolled < 0) this.rolled = 0;
+    this.rolled += by;
+    if (Math.abs(this.rolled) < WHEEL_STEP) return;
+    const box = this.holder.getBoundingClientRect();
+    this.zoomBy(this.rolled < 0 ? 1 : -1, event.clientX - box.left, event.clientY - box.top);
+    this.rolled = 0;
   }
 
   pan(dx, dy) {

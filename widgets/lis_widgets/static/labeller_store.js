@@ -12,8 +12,9 @@ function toText(bytes) {
 
 // Strokes of a folder's pictures, in localStorage: the labels, and the keys of what they were painted on.
 class Kept {
-  constructor(place) {
+  constructor(place, of) {
     this.place = place;
+    this.of = of; // key of parts, size and generator: another folder at the same place is another story
   }
 
   name(file) {
@@ -22,7 +23,7 @@ class Kept {
 
   // False where the browser does not allow it, or is full.
   put(file, data, bases) {
-    const entry = { bases, length: data.length, at: Date.now(), labels: toText(packRuns(data)) };
+    const entry = { of: this.of, bases, length: data.length, at: Date.now(), labels: toText(packRuns(data)) };
     try {
       localStorage.setItem(this.name(file), JSON.stringify(entry));
       return true;
@@ -34,7 +35,7 @@ class Kept {
   get(file) {
     try {
       const entry = JSON.parse(localStorage.getItem(this.name(file)));
-      if (!entry || !Array.isArray(entry.bases)) return null;
+      if (!entry || entry.of !== this.of || !Array.isArray(entry.bases)) return null;
       const packed = Uint8Array.from(atob(entry.labels), (letter) => letter.charCodeAt(0));
       return { ...entry, data: unpackRuns(packed, entry.length) };
     } catch (error) {
@@ -57,12 +58,14 @@ class Saver {
   constructor(model, { silent, state, refused, unkept }) {
     this.model = model;
     this.tell = { silent, state, refused, unkept };
-    this.kept = new Kept(model.get("place"));
+    this.kept = new Kept(model.get("place"), model.get("identity"));
+    this.keeps = true; // the browser keeps strokes
     this.view = Math.random().toString(36).slice(2);
     this.number = 0;
     this.timer = 0;
     this.known = new Map(); // file -> key of what the kernel has
-    this.sent = new Map(); // file -> [{ number, key }] without an answer
+    this.sent = new Map(); // file -> [{ number, key, data }] without an answer
+    this.failed = new Map(); // file -> the labels that the kernel could not save
   }
 
   waiting(file) {
@@ -80,9 +83,11 @@ class Saver {
 
   save(file, data, bases = this.bases(file)) {
     const key = contentKey(data);
-    if (!this.kept.put(file, data, bases)) this.tell.unkept();
-    const number = this.send({ kind: "save", file, bases }, [data.slice().buffer]);
-    this.sent.set(file, [...(this.sent.get(file) ?? []), { number, key }]);
+    const own = data.slice();
+    this.keeps = this.kept.put(file, own, bases);
+    if (!this.keeps) this.tell.unkept();
+    const number = this.send({ kind: "save", file, bases }, [own.buffer]);
+    this.sent.set(file, [...(this.sent.get(file) ?? []), { number, key, data: own }]);
     this.tell.state("saving");
   }
 
@@ -119,11 +124,15 @@ class Saver {
   receive(message) {
     const { file, number } = message;
     if (message.view === this.view && ["saved", "refused"].includes(message.kind) && this.sent.has(file)) {
+      const answered = this.sent.get(file).filter((one) => one.number <= number);
       this.sent.set(file, this.sent.get(file).filter((one) => one.number > number));
       if (message.kind === "saved") {
         this.known.set(file, message.key);
+        this.failed.delete(file);
         if (!this.waiting(file)) this.kept.drop(file);
-        if (!this.waits) this.tell.state("done");
+        if (!this.waits && !this.failed.size) this.tell.state("done");
+      } else if (answered.length) {
+        this.failed.set(file, answered.at(-1).data);
       }
     }
     this.heard();
