@@ -280,6 +280,19 @@ class Notebook:
             session.detach()
         return {name: found[name] for name in ("Nodes", "JSEventListeners", "JSHeapUsedSize")}
 
+    def counts_at_rest(self, pause=500, most=60):
+        """Return both counts once the kernel is idle and the page's stay as they are: all is drawn that is to be."""
+        before, still = None, 0
+        for _ in range(most):
+            self.wait_idle()
+            counts = self.page_counts()
+            still = still + 1 if before == (now := (counts["Nodes"], counts["JSEventListeners"])) else 0
+            if still == 3:
+                return self.kernel_counts() | counts
+            before = now
+            self.page.wait_for_timeout(pause)
+        raise AssertionError(f"the page never comes to rest: {counts}")
+
     def theme(self, name):
         """Change JupyterLab's theme ("JupyterLab Light", "JupyterLab Dark"), and wait for its colours."""
         self.page.evaluate(

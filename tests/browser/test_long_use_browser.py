@@ -47,11 +47,9 @@ def move(notebook, count):
 
 def test_300_moves_leave_nothing_behind(notebook):
     move(notebook, 20)  # what is made once is there
-    notebook.page.wait_for_timeout(1500)  # the charts are drawn after the pictures
-    before = notebook.kernel_counts() | notebook.page_counts()
+    before = notebook.counts_at_rest()  # the charts are drawn after the pictures
     move(notebook, MOVES)
-    notebook.page.wait_for_timeout(1500)
-    after = notebook.kernel_counts() | notebook.page_counts()
+    after = notebook.counts_at_rest()
     assert after["comms"] == before["comms"] > 5
     assert after["threads"] <= before["threads"] + 1
     # One a move would be 300 more; what is remembered on purpose has its limit.

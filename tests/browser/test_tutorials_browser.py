@@ -57,6 +57,13 @@ def test_it_answers_and_shows_the_tutorials(started, open_page):
     page = open_page()
     page.goto(address.replace("localhost", "127.0.0.1"))
     page.locator(".jp-Notebook h1", has_text="Quickstart").wait_for(timeout=60_000)
+    # A server that is ended while a kernel starts was seen to take more than half a minute.
+    deadline, states = time.monotonic() + 90, []
+    while states != ["idle"]:
+        assert time.monotonic() < deadline, states
+        time.sleep(0.2)
+        with urllib.request.urlopen(f"{url}/api/kernels?token={token}") as answer:
+            states = [kernel["execution_state"] for kernel in json.load(answer)]
     page.close()
 
 
@@ -71,4 +78,7 @@ def test_it_listens_on_this_machine_alone(started):
 def test_termination_ends_it(started):
     _, log, _, process = started
     process.terminate()
-    assert process.wait(30) is not None, Path(log).read_text()[-2000:]
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"it still runs:\n{Path(log).read_text()[-2000:]}")
