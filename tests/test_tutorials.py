@@ -82,6 +82,40 @@ def test_a_newer_version_beside_is_updated_in_turn_unless_it_was_changed_too(sou
     assert str(done).endswith("01_b.ipynb is yours and was kept")
 
 
+def test_a_newer_version_that_was_thrown_away_stays_away_until_the_next(source, tmp_path):
+    mine = tmp_path / "mine"
+    copy_tutorials(mine, source)
+    (mine / "01_b.ipynb").write_text("my own text")
+    (source / "01_b.ipynb").write_text("01_b, second version")
+    copy_tutorials(mine, source)
+    (mine / "01_b.new.ipynb").unlink()
+    done = copy_tutorials(mine, source)
+    assert done.kept == ("01_b.ipynb",) and done.beside == () and "01_b.new.ipynb" not in contents(mine)
+    (source / "01_b.ipynb").write_text("01_b, third version")
+    assert copy_tutorials(mine, source).beside == ("01_b.new.ipynb",)
+
+
+def test_links_of_the_users_are_not_written_through(source, tmp_path):
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs.ipynb"
+    copy_tutorials(mine, source)
+    theirs.write_text("01_b, first version")
+    (mine / "01_b.ipynb").unlink()
+    (mine / "01_b.ipynb").symlink_to(theirs)
+    (source / "01_b.ipynb").write_text("01_b, second version")
+    copy_tutorials(mine, source)
+    assert theirs.read_text() == "01_b, first version"
+    assert contents(mine)["01_b.ipynb"] == "01_b, second version"
+
+
+def test_many_at_once_leave_whole_notebooks_and_a_record(source, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: copy_tutorials(tmp_path / "mine", source), range(40)))
+    assert contents(tmp_path / "mine") == contents(source) and len(list((tmp_path / "mine").iterdir())) == 4
+    assert set(json.loads((tmp_path / "mine" / tutorials.RECORD).read_text())) == set(contents(source))
+
+
 @pytest.mark.parametrize("record", [None, "", "[1]", '{"00_a.ipynb": 3}', "[" * 100_000])
 def test_without_a_record_every_difference_is_the_users(record, source, tmp_path):
     mine = tmp_path / "mine"
@@ -125,6 +159,16 @@ def test_folders_that_cannot_be_used_are_refused(source, tmp_path):
         copy_tutorials(tmp_path / "file", source)
     with pytest.raises(LisError, match="where the tutorials come from"):
         copy_tutorials(source / ".." / "toolkit", source)
+    with pytest.raises(LisError, match="where the tutorials come from"):
+        copy_tutorials(source / "deep" / "mine", source)
+    (tmp_path / "link").symlink_to(source)
+    with pytest.raises(LisError, match="where the tutorials come from"):
+        copy_tutorials(tmp_path / "link", source)
+    assert {path.name for path in source.iterdir()} == {*contents(source), "figures", "notes.txt"}
+    with pytest.raises(LisError, match="can't use .*too long"):
+        copy_tutorials(tmp_path / ("x" * 300), source)
+    with pytest.raises(LisError, match="file"):
+        copy_tutorials(tmp_path / "file" / "mine", source)
     (tmp_path / "mine" / "01_b.ipynb").mkdir(parents=True)
     with pytest.raises(LisError, match="01_b.ipynb is a folder"):
         copy_tutorials(tmp_path / "mine", source)
@@ -175,6 +219,10 @@ def test_the_wheel_brings_the_notebooks(tmp_path):
         archive.extractall(tmp_path / "site")
     inside = {Path(name).name for name in names if name.startswith("lis_toolkit/notebooks/")}
     assert inside == {path.name for path in NOTEBOOKS.glob("*.ipynb")}
+    ends = {".py", ".typed", ".js", ".css", ".ipynb", ".json", ".png", ".md", ".safetensors", ".gz"}
+    strange = [n for n in names if ".dist-info/" not in n and Path(n).suffix not in ends]
+    assert strange == [] and not any("checkpoint" in n.split("/")[-2] or "tests/" in n for n in names)
+    assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"lis_toolkit", "lis_widgets"}
     assert "lis_toolkit/tutorials.py" in names and "lis_widgets/static/picture.js" in names
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"

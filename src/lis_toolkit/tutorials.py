@@ -102,9 +102,9 @@ def copy_tutorials(
     'lis-tutorials'
     """
     target, source = Path(folder).absolute(), Path(source or tutorials_folder())
-    if target.exists() and not target.is_dir():
+    if _exists(target) and not target.is_dir():
         raise LisError(f"{target} is a file; give a folder for the notebooks.")
-    if target.resolve() == source.resolve():
+    if target.resolve().is_relative_to(source.resolve()):
         raise LisError(f"{target} is where the tutorials come from; give another folder for your copies.")
     record = _read_record(target / RECORD)
     done: dict[str, list[str]] = {key: [] for key in ("new", "updated", "kept", "beside", "unchanged")}
@@ -123,7 +123,8 @@ def copy_tutorials(
             done["kept"].append(name)
             new = newer_name(name)
             beside = _digest_of(target / new)
-            if beside in (None, record.get(new)):
+            # A newer version that was thrown away does not come back before the next one.
+            if beside == record.get(new) or (beside is None and record.get(new) != ours):
                 _write(target / new, content)
                 beside = ours
             if beside == ours:
@@ -138,6 +139,13 @@ def copy_tutorials(
 def newer_name(name: str) -> str:
     """Return where a newer version goes beside a notebook that the user changed."""
     return f"{Path(name).stem}.new.ipynb"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise LisError(f"can't use {str(path)[:200]}: {error.strerror}; give another folder.") from error
 
 
 def _digest(content: bytes) -> str:
