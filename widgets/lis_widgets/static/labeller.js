@@ -329,7 +329,6 @@ function render({ model, el }) {
     const { way, label, name } = keyMeaning(event);
     if (way) painter.step(way);
     else if (label < names.length) painter.choose(label);
-    else if (name === "Escape" && !painter.corners.length) return false; // leaves
     else if (Object.hasOwn(commands, name ?? "")) commands[name]();
     else return label !== undefined;
     return true;
