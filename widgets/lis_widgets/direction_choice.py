@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -175,8 +174,5 @@ def _strengths(directions: Directions | None) -> str:
     """Say how far each direction moves the latent, where that is known."""
     if directions is None or directions.strength is None:
         return ""
-    known = list(zip(directions.names, directions.strength, strict=True))[:MOST]
-    listed = "; ".join(
-        f"{escape(name.removeprefix('principal '))}: {strength:.3g}" for name, strength in known
-    )
-    return f"<br>How far an amount of 1 moves the latent w: {listed}."
+    known = ", ".join(f"{strength:.2f}" for strength in directions.strength[:MOST])
+    return f"<br>How far an amount of 1 moves the latent w, in the order of the sliders: {known}."
