@@ -39,7 +39,7 @@ def rgb(x):
 
 
 def pick(sheet, row, column):
-    sheet.grid._receive(sheet.grid, {"kind": "pick", "row": row, "column": column}, [])
+    sheet.grid._handle_custom_msg({"kind": "pick", "row": row, "column": column}, [])
 
 
 def test_all_pictures_go_out_in_the_first_message(world):

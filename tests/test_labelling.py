@@ -344,6 +344,20 @@ def test_photographs_are_labelled_without_a_generator(tmp_path):
         labelling_folder(tmp_path / "b", None, LEGEND, pictures)
 
 
+@pytest.mark.parametrize("size", [(5, 3), (1, 1)])
+def test_photographs_of_any_size(size, tmp_path):
+    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    pictures = [LabelledPicture("a.png", label=0, photograph=1)]
+    folder = labelling_folder(
+        tmp_path, None, LEGEND, pictures, Photographs(x, torch.zeros(2).long(), ("one",))
+    )
+    labels = torch.arange(size[0] * size[1]).reshape(size) % 3
+    assert folder.size == size and folder.labels(0).shape == size and folder.rgb(0).shape == (*size, 3)
+    assert (folder.rgb(0) == (x[1] * 255).round().permute(1, 2, 0).numpy()).all()
+    folder.save(0, labels)
+    assert torch.equal(load_masks(tmp_path).labels[0].long(), labels)
+
+
 def test_folders_that_are_refused(folder, generator, segmenter, tmp_path):
     pictures = choose_pictures(generator, per_class=1)
     with pytest.raises(LisError, match=r"to-label\.json is there already"):

@@ -276,6 +276,24 @@ def test_guesses_of_what_is_left_are_taken_and_shown(labeller):
     assert stroke(labeller, some(2))["kind"] == "saved"
 
 
+def test_where_all_is_labelled_it_begins_with_the_first(labeller, generator):
+    labeller.take_guesses()
+    assert PartLabeller(labeller.folder.folder, generator).index == 0
+
+
+def test_a_picture_that_cannot_be_made_is_told_and_not_painted(labeller, monkeypatch):
+    def broken(i):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(labeller.folder, "rgb", broken)
+    labeller.go(1)
+    assert labeller.locked and "out of memory" in labeller.problem and labeller.rgb == bytes(3 * 16 * 16)
+    assert stroke(labeller, some())["kind"] == "refused" and not any(labeller.folder.labelled)
+    monkeypatch.undo()
+    labeller.reload()
+    assert not labeller.locked and stroke(labeller, some())["kind"] == "saved"
+
+
 def test_exported_pages_show_picture_and_parts(labeller):
     stroke(labeller, some(1))
     data, _ = labeller._repr_mimebundle_()

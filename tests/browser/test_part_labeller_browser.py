@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 
 import lab
@@ -639,40 +638,6 @@ def test_any_size_names_and_pixel_ratio(browser, server, ratio, size, more):
         context.close()
 
 
-def test_strokes_kept_of_another_folder_at_the_same_place_are_not_offered(scratch, server):
-    notebook = scratch([SETUP, OPEN.replace("FOLDER", "place")])
-    labeller = Labeller(notebook, server.root / "place")
-    process = notebook.kernel_process()
-    os.kill(process, signal.SIGSTOP)
-    labeller.stroke((2, 2), (20, 2))
-    key = f"lis-part-labeller|{labeller.folder}|{labeller.file()}"
-    entry = labeller.page.evaluate("key => localStorage.getItem(key)", key)
-    os.kill(process, signal.SIGCONT)
-    labeller.wait_saved()
-    shutil.rmtree(labeller.folder)
-    old = labeller.root.element_handle()
-    labeller.page.evaluate("([key, entry]) => localStorage.setItem(key, entry)", [key, entry])
-    source = (
-        OPEN.replace("FOLDER", "place")
-        .replace("generator, ", "generator, ['a'], ")
-        .replace("segmenter=segmenter", "")
-    )
-    labeller.page.evaluate(
-        "source => { window.jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.setSource(source); }",
-        source,
-    )
-    notebook.run_all()
-    labeller.page.wait_for_function("e => !e.isConnected", arg=old)
-    again = Labeller(notebook, labeller.folder)
-    notebook.wait_idle()
-    again.stage.focus()
-    again.keys("s")  # answered after the kernel told what is in the files
-    again.wait_saved()
-    assert again.root.locator(".lis-offer").inner_text() == ""
-    notebook.watch.check()
-    notebook.page.close()
-
-
 def test_looks_in_both_themes_and_at_800_px(labeller, tmp_path):
     labeller.keys("t", "g")
     labeller.root.locator("summary").click()
@@ -717,11 +682,20 @@ def test_nothing_is_lost_when_the_kernel_dies(scratch, server):
         )  # the kernel wrote what it was told, and no more
     notebook.wait_idle()
     # Strokes on a mask that was changed since are out of date, and other folders' are nobody's business.
-    for place, stale in ((labeller.folder, "01_1000_psi0.7.png"), (labeller.folder / "x", labeller.file())):
+    # Those of a folder with other parts, that was here before, too.
+    for place, stale, changes in (
+        (labeller.folder, "01_1000_psi0.7.png", {"bases": ["00000000"]}),
+        (labeller.folder / "x", labeller.file(), {}),
+        (labeller.folder, "01_1001_psi0.7.png", {"of": "ffffffff"}),
+    ):
         labeller.page.evaluate(
-            "([key, own]) => { const entry = JSON.parse(localStorage.getItem(own));"
-            " localStorage.setItem(key, JSON.stringify({ ...entry, bases: ['00000000'] })); }",
-            [f"lis-part-labeller|{place}|{stale}", f"lis-part-labeller|{labeller.folder}|{labeller.file()}"],
+            "([key, own, changes]) => { const entry = JSON.parse(localStorage.getItem(own));"
+            " localStorage.setItem(key, JSON.stringify({ ...entry, ...changes })); }",
+            [
+                f"lis-part-labeller|{place}|{stale}",
+                f"lis-part-labeller|{labeller.folder}|{labeller.file()}",
+                changes,
+            ],
         )
     old = labeller.root.element_handle()
     notebook.run_all()
@@ -737,8 +711,12 @@ def test_nothing_is_lost_when_the_kernel_dies(scratch, server):
     np.testing.assert_array_equal(again.mask("04_4000_psi0.7.png"), expected)
     assert notebook.execute("print(labeller.labels.tolist())") == str(expected.tolist())
     # Saved now: the next page has nothing to offer.
-    left = labeller.page.evaluate("() => Object.keys(localStorage).filter(k => k.startsWith('lis-part'))")
-    assert left == [f"lis-part-labeller|{labeller.folder / 'x'}|04_4000_psi0.7.png"]
+    left = labeller.page.evaluate(
+        "place => Object.keys(localStorage).filter(k => k.startsWith(`lis-part-labeller|${place}`)).sort()",
+        str(labeller.folder),
+    )
+    place = f"lis-part-labeller|{labeller.folder}"
+    assert left == [f"{place}/x|04_4000_psi0.7.png", f"{place}|01_1001_psi0.7.png"]
     notebook.page.close()
 
 
