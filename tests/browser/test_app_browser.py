@@ -92,8 +92,11 @@ def test_a_slider_changes_the_picture(page):
     explorer.locator("input.lis-slider").first.focus()
     for _ in range(30):
         page.keyboard.press("ArrowLeft")
-    page.wait_for_timeout(1500)
-    after = lab.canvases(explorer)
+    for _ in range(50):
+        after = lab.canvases(explorer)
+        if not np.array_equal(before[1], after[1]):
+            break
+        page.wait_for_timeout(200)
     assert np.array_equal(before[0], after[0]), "the start picture stays"
     assert not np.array_equal(before[1], after[1])
 
@@ -101,10 +104,9 @@ def test_a_slider_changes_the_picture(page):
 def test_every_tab_draws(page):
     for tab in page.get_by_role("tab").all():
         tab.click()
-        page.wait_for_timeout(1000)
         shown = page.locator("canvas:visible, .js-plotly-plot:visible")
-        assert shown.count() >= 1, tab.inner_text()
-        assert shown.first.bounding_box()["width"] >= 32
+        shown.first.wait_for(timeout=15_000)
+        assert shown.first.bounding_box()["width"] >= 32, tab.inner_text()
     page.get_by_role("tab").first.click()
 
 

@@ -288,7 +288,7 @@ def test_an_error_is_shown_and_forgotten(notebook, page):
     page.locator(".first .lis-message[role=alert]").filter(
         has_text="RuntimeError: no <paint> left"
     ).wait_for()
-    assert page.locator(".first .lis-picture.lis-stale").count() == 1
+    page.locator(".first .lis-picture.lis-stale").wait_for()
     notebook.execute("broken.clear()")
     page.keyboard.press("ArrowRight")
     page.locator(".first .lis-picture:not(.lis-stale)").wait_for()

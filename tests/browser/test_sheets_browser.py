@@ -187,7 +187,8 @@ def test_arrow_keys_and_enter_open_a_picture_without_a_mouse(notebook, models):
     unit, value = told(notebook, "[int(units[2]), float(walks[2].values[3])]")
     wait_for_caption(explorer, f"unit {unit} at {value:.2f}")
     picked = sheet.locator(".lis-grid-cell[aria-selected=true]")
-    assert picked.count() == 1 and f"unit {unit} set " in picked.get_attribute("aria-label")
+    picked.wait_for()  # one
+    assert f"unit {unit} set " in picked.get_attribute("aria-label")
     r = models[3].clone()
     r[unit] = value
     lab.same_picture(lab.canvases(explorer.locator(".lis-picture"))[1], rendered(models, r))

@@ -240,17 +240,21 @@ def test_back_and_forward_bring_pictures_and_controls_back(page):
 
 
 def test_plots_show_the_state_and_a_bar_chooses_its_unit(page):
-    page.page.wait_for_timeout(800)
+    # The charts are drawn after the picture.
+    over = f"unit {page.unit} over 1,000 photographs; "
+    page.root.locator(".lis-charts figcaption").nth(2).filter(has_text=over).wait_for()
     titles = page.root.locator(".lis-charts figcaption").all_text_contents()
-    assert titles[:2] == ["classifier: logits", "units that moved most"]
-    assert titles[2].startswith(f"unit {page.unit} over 1,000 photographs; ")
+    assert titles[:2] == ["classifier: logits", "units that moved most"] and titles[2].startswith(over)
     moved = page.ask("[u for u, _ in explorer.state.moved_units(10)]")
     plots = page.root.locator(".js-plotly-plot")
-    labels = plots.nth(1).locator(".ytick text").evaluate_all(
-        """texts => texts.map(e => [e.getBoundingClientRect().top, e.textContent.trim()])
-        .sort((a, b) => a[0] - b[0]).map(pair => pair[1])"""
-    )  # fmt: skip
-    assert labels == [f"unit {u}" for u in moved], "from the top"
+    page.page.wait_for_function(  # from the top
+        """([plot, wanted]) => String([...plot.querySelectorAll(".ytick text")]
+            .map(e => [e.getBoundingClientRect().top, e.textContent.trim()])
+            .sort((a, b) => a[0] - b[0]).map(pair => pair[1])) === String(wanted)""",
+        arg=[plots.nth(1).element_handle(), [f"unit {u}" for u in moved]],
+        timeout=10_000,
+    )
+    plots.nth(2).locator(".shapelayer path").nth(1).wait_for(state="attached")
     assert plots.nth(2).locator(".shapelayer path").count() == 2
     for plot in plots.all():
         assert plot.get_attribute("role") == "img" and len(plot.get_attribute("aria-label")) > 15
@@ -333,7 +337,7 @@ def test_a_failed_render_is_told_in_the_widget_and_forgotten_after_the_next_good
         page.page.keyboard.press("ArrowLeft")
         message = page.root.locator(".lis-message[role=alert]")
         message.filter(has_text="RuntimeError: no <paint> left").wait_for(state="visible", timeout=10_000)
-        assert page.root.locator(".lis-picture.lis-stale").count() == 1
+        page.root.locator(".lis-picture.lis-stale").wait_for(timeout=10_000)
     finally:
         page.notebook.execute("del explorer.session.generator.render")
     page.page.keyboard.press("ArrowLeft")
