@@ -79,7 +79,7 @@ def link_findings(link: Mapping[str, Any], units: list[Mapping[str, Any]] | None
     else:
         found.append(
             Finding(
-                "no", "real photographs", "Not measured: there are no photographs for these models' classes."
+                "no", "real photographs", "Not measured: no photographs of these models' classes were given."
             )
         )
     found += _about_units(link, units or [])
