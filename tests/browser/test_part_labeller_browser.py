@@ -92,6 +92,10 @@ class Labeller:
         """Go to a picture and wait until it is there."""
         before = self.root.get_attribute("data-revision")
         self.root.locator("select").select_option(str(index))
+        self.wait_shown(before)
+
+    def wait_shown(self, before):
+        """Wait until the kernel has shown something after revision `before`."""
         self.page.wait_for_function(
             "([e, before]) => e.dataset.revision !== before", arg=[self.root.element_handle(), before]
         )
@@ -434,8 +438,10 @@ def test_two_views_of_one_labeller_show_the_same_and_lose_nothing(scratch, serve
     wait_label(one, 10, 2, names[1])
     one.stage.focus()
     one.keys("2")
+    before = one.root.get_attribute("data-revision")
     one.stroke((2, 6), (20, 6))
     np.testing.assert_array_equal(one.mask(), line(expected, (2, 6), (20, 6), 1, 2))
+    one.wait_shown(before)  # the other view has asked for it, and all views were told
     # A stroke under the hand while the other view's is saved: it is told, and nothing is painted over.
     one.page.mouse.move(*one.place(3, 12))
     one.page.mouse.down()
