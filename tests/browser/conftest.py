@@ -9,6 +9,8 @@ import lab
 import pytest
 
 ARTIFACTS = Path(os.environ.get("LIS_ARTIFACTS") or Path(__file__).parent / "artifacts")
+FAILED = pytest.StashKey[bool]()
+AGAIN = pytest.StashKey[int]()  # how many were run again
 
 
 # All of module scope: Playwright's event loop must be gone before nbmake starts its own in the same process.
@@ -72,13 +74,41 @@ def playwright_error():
     return Error
 
 
+# Browser, server and kernel are processes that share few cores with whatever else runs there. One test in thousands
+# may fail for what no test can wait for (a browser that crashes, a machine that stands still for a minute), and must
+# not hide what the others found. So a test here, and nowhere else, that fails is run once more, with a browser, a
+# server and a kernel of its own. It is no cure for a test that looks before there is something to see: the summary
+# shows each first try with its traceback, its screenshots are kept, and what fails twice has failed. Where many fail,
+# something is broken: --max-suite-reruns of pyproject.toml ends it, so that the run is red in time.
+def pytest_collection_modifyitems(config, items):
+    if config.pluginmanager.hasplugin("rerunfailures"):
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item):
+    """Before a second try all that the module shares is closed: the page may hang, the kernel may be dead."""
+    if item.stash.get(FAILED, False) and getattr(item, "execution_count", 2) == 1:
+        item.config.stash[AGAIN] = item.config.stash.get(AGAIN, 0) + 1
+        if item.config.stash[AGAIN] > item.config.getoption("max_suite_reruns"):
+            return
+        item.session._setupstate.teardown_exact(item.getparent(pytest.Module).parent)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
+    if call.when == "setup":
+        item.stash[FAILED] = False
+    item.stash[FAILED] |= report.failed
     open_page = getattr(item, "funcargs", {}).get("open_page")
     if report.failed and open_page is not None:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         stem = re.sub(r"[^\w.-]+", "_", item.name)
+        if getattr(item, "execution_count", 1) > 1:
+            stem += "-again"
         for number, page in enumerate(open_page.pages()):
             (ARTIFACTS / f"{stem}-{number}.log").write_text("\n".join(page.watch.log))
             try:

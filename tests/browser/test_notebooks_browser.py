@@ -14,12 +14,29 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 FAILING = """
 import pytest
 
-@pytest.mark.browser
-def test_on_purpose(open_page):
+tries = []
+
+@pytest.fixture(scope="module")
+def page(open_page):
     page = open_page()
     page.set_content("<h1 style='background: #0072b2; height: 700px'>something to see</h1>")
+    return page
+
+@pytest.mark.browser
+def test_by_chance(page):
+    tries.append(1)
+    if len(tries) == 1:
+        page.close()
+    assert page.locator("h1").count() == 1
+
+@pytest.mark.browser
+def test_on_purpose(page):
     page.evaluate("() => console.warn('heard before the end')")
     assert page.locator("h2").count() == 1
+
+def test_of_no_browser():
+    tries.append(1)
+    assert len(tries) != 3
 """
 
 
@@ -54,7 +71,7 @@ def test_the_console_is_watched(open_page):
 
 
 def test_a_failure_keeps_a_screenshot_and_the_console(tmp_path):
-    """Another pytest, with this folder's conftest.py, runs a test that fails."""
+    """Another pytest, with this folder's conftest.py: in the browser what fails twice has failed, all else at once."""
     from PIL import Image
 
     here = Path(__file__).parent
@@ -66,8 +83,13 @@ def test_a_failure_keeps_a_screenshot_and_the_console(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider",
                "-c", str(here.parents[1] / "pyproject.toml"), "--rootdir", str(tmp_path), str(tmp_path)]  # fmt: skip
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 failed, 1 passed, 2 rerun" in done.stdout, done.stdout + done.stderr
+    told = done.stdout.split("RERUN test_failing.py::test_by_chance")[1].split("RERUN")[0]
+    assert "has been closed" in told and "PASSED test_failing.py::test_by_chance" in told
     assert f"screenshots and console logs are in {tmp_path / 'kept'}" in done.stdout
-    with Image.open(tmp_path / "kept" / "test_on_purpose-0.png") as picture:
-        assert picture.size == (1280, 1000) and picture.convert("RGB").getpixel((640, 300)) == (0, 114, 178)
-    assert "heard before the end" in (tmp_path / "kept" / "test_on_purpose-0.log").read_text()
+    for stem in ("test_on_purpose-0", "test_on_purpose-again-0"):
+        with Image.open(tmp_path / "kept" / f"{stem}.png") as picture:
+            assert picture.size == (1280, 1000)
+            assert picture.convert("RGB").getpixel((640, 300)) == (0, 114, 178)
+        assert "heard before the end" in (tmp_path / "kept" / f"{stem}.log").read_text()
