@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .classifiers import Classifier, load_classifier, save_classifier
 from .convert import convert_generator
+from .counterfactuals import Counterfactuals, find_counterfactuals
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
 from .directions import (
     Directions,
@@ -76,6 +77,7 @@ __all__ = [
     "Architecture",
     "CheckpointError",
     "Classifier",
+    "Counterfactuals",
     "Directions",
     "FeatureStore",
     "Features",
@@ -110,6 +112,7 @@ __all__ = [
     "entries",
     "extract_features",
     "extract_to_folder",
+    "find_counterfactuals",
     "fit_link",
     "frechet_distance",
     "from_pil",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .class_statistics import ClassStatistics
 from .errors import CheckpointError, LisError
 from .files import load_tensors, provenance, save_tensors
 from .link_fit import Options, fit
@@ -43,6 +44,8 @@ class Link(nn.Module):
         Share of the variance of w explained on the fitted pairs: in all, and [W] (NaN where w was constant).
     notes : tuple of str
         What the user should know of this fit, in sentences; usually empty.
+    statistics : ClassStatistics or None
+        Where the classes lie among r and w, of a link fitted to Pairs: what counterfactuals need.
 
     Notes
     -----
@@ -83,6 +86,7 @@ class Link(nn.Module):
         self.classifier_name: str | None = facts.get("classifier_name")
         self.generator_name: str | None = facts.get("generator_name")
         self.provenance: dict[str, Any] = facts.get("provenance", {})
+        self.statistics = ClassStatistics.from_tensors(tensors, self.classes or ())
 
     @property
     def num_units(self) -> int:
@@ -191,7 +195,10 @@ class Link(nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the link with its provenance as a safetensors file, atomically."""
         facts = {name: getattr(self, name) for name in _FACTS}
-        save_tensors(path, {name: getattr(self, name) for name in _TENSORS}, {"format": FORMAT, **facts})
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        if self.statistics is not None:
+            tensors |= self.statistics.tensors()
+        save_tensors(path, tensors, {"format": FORMAT, **facts})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Link:

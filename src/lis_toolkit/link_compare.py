@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .errors import LisError
 from .link import Link
-from .link_fit import row_marks
+from .moments import row_marks
 from .pixel_sheet import BAD, FAINT, GOOD, figure_class
 
 if TYPE_CHECKING:

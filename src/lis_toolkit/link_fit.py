@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from . import solvers
+from .class_statistics import ClassStatistics, covariance_of
 from .errors import LisError
-from .moments import Moments, Precision, check_rows
+from .moments import Moments, Precision, check_rows, row_marks
 from .solvers import Normal
 
 METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
@@ -102,17 +103,7 @@ class Gathered:
     r: Tensor  # [M, R] rows for leave-one-out
     w: Tensor  # [M, W]
     marks: Tensor  # [N] int64, sorted
-
-
-def row_marks(w: Tensor, r: Tensor) -> Tensor:
-    """One int64 per row [N] made of the bits of up to 8 + 8 of its values: equal rows have equal marks."""
-    mark = torch.zeros(len(w), dtype=torch.int64)
-    for x in (w, r):
-        columns = torch.linspace(0, x.shape[1] - 1, min(8, x.shape[1])).long()
-        bits = x[:, columns].detach().cpu().float().contiguous().view(torch.int32).long()
-        for column in bits.unbind(1):
-            mark = mark * 6364136223846793005 + column + 1442695040888963407  # wraps around
-    return mark
+    covariance: Tensor | None = None  # float32 [R, R], of r over all rows; kept where classes are known
 
 
 def batches_of(pairs: Any) -> tuple[Iterable[tuple[Tensor, Tensor]], bool]:
@@ -338,6 +329,7 @@ def fit(pairs: Any, options: Options) -> tuple[dict[str, Tensor], dict[str, Any]
         if len(r) * float(r.shape[1]) * (r.shape[1] + w.shape[1]) > LARGE:
             precision = "float32"
     seen = gather(batches, options, precision)
+    seen.covariance = covariance_of(seen.moments, pairs)
     trusted = precision == "float64" or seen.in_range
     solution = solve(seen, options) if trusted else None
     if precision == "float32" and solution is not None:
@@ -346,6 +338,7 @@ def fit(pairs: Any, options: Options) -> tuple[dict[str, Tensor], dict[str, Any]
         del seen, solution  # their memory first
         precision = "float64"
         seen = gather(batches, options, precision)
+        seen.covariance = covariance_of(seen.moments, pairs)
         solution = solve(seen, options)
     if solution is None:
         raise LisError("products of r or w leave the range of float32: use precision='float64'.")
@@ -354,7 +347,10 @@ def fit(pairs: Any, options: Options) -> tuple[dict[str, Tensor], dict[str, Any]
         notes += (
             "float32 products of units that are nearly dependent: coefficients may have few right digits.",
         )
-    return _described(seen, solution, notes, precision)
+    tensors, facts = _described(seen, solution, notes, precision)
+    if seen.covariance is not None:
+        tensors |= ClassStatistics.of(pairs, seen.covariance).tensors()
+    return tensors, facts
 
 
 def _described(

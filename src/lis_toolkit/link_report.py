@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .errors import LisError
 from .features import check_images_for
-from .link_fit import row_marks
 from .link_look import Look, predict
 from .link_stats import (
     cycle_correlation,
@@ -23,6 +22,7 @@ from .link_stats import (
     share_row,
     shared_order,
 )
+from .moments import row_marks
 
 if TYPE_CHECKING:
     import pandas as pd

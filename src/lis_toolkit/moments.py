@@ -46,6 +46,17 @@ def _limits(x: Tensor, name: str) -> tuple[Tensor, Tensor]:
     return low, high
 
 
+def row_marks(w: Tensor, r: Tensor) -> Tensor:
+    """One int64 per row [N] made of the bits of up to 8 + 8 of its values: equal rows have equal marks."""
+    mark = torch.zeros(len(w), dtype=torch.int64)
+    for x in (w, r):
+        columns = torch.linspace(0, x.shape[1] - 1, min(8, x.shape[1])).long()
+        bits = x[:, columns].detach().cpu().float().contiguous().view(torch.int32).long()
+        for column in bits.unbind(1):
+            mark = mark * 6364136223846793005 + column + 1442695040888963407  # wraps around
+    return mark
+
+
 class Moments:
     """Second moments of rows (r, w) in float64, in memory that does not grow with their number.
 

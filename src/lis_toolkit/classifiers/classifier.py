@@ -14,7 +14,7 @@ from .. import names
 from ..errors import LisError
 from ..files import sha256_tensors
 from ..names import whole_number
-from .penultimate import Split, apply_head, find_layer, penultimate
+from .penultimate import Split, apply_head, find_layer, is_linear, penultimate
 from .preprocessing import (
     Preprocess,
     apply_preprocess,
@@ -281,6 +281,19 @@ class Classifier(nn.Module):
             )
         inside = self._split.head
         return apply_head(self.separate_head if inside is None else find_layer(self.network, inside), r)
+
+    def linear_head(self) -> tuple[Tensor, Tensor]:
+        """Return weight [K, R] and bias [K] of the head, detached; a LisError where it is not one linear layer."""
+        inside = self._split.head
+        layer = None
+        if self.has_head:
+            layer = self.separate_head if inside is None else find_layer(self.network, inside)
+        if layer is None or not is_linear(layer):
+            has = f"the head {type(layer).__name__}" if layer is not None else "no head"
+            raise LisError(f"{self.name} has {has}; one linear layer from r to the logits was expected.")
+        assert isinstance(layer, (nn.Linear, nn.Conv2d))
+        weight = layer.weight.detach().flatten(1)  # [K, R]
+        return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits [N, K] of images [N, C, H, W] in the unit range; differentiable."""
