@@ -31,6 +31,12 @@ WINOGRAD_CHANNELS = 128
 WINOGRAD_PRODUCTS = 4e9
 
 
+def initial(*shape: int, divisor: float = 1.0) -> Tensor:
+    """Draw normal numbers for a weight; on "meta" there are none, and torch would import 1.5 s of Python for them."""
+    x = torch.empty(shape)
+    return x if x.is_meta else x.normal_().div_(divisor)
+
+
 class FullyConnected(nn.Module):
     """A fully connected layer with equalised learning rate: ``y = x (weight m / sqrt(in))^T + bias m``."""
 
@@ -41,7 +47,7 @@ class FullyConnected(nn.Module):
         self.lrelu = lrelu
         self.weight_gain = lr_multiplier / math.sqrt(n_in)
         self.bias_gain = lr_multiplier
-        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_multiplier)
+        self.weight = nn.Parameter(initial(n_out, n_in, divisor=lr_multiplier))
         self.bias = nn.Parameter(torch.full((n_out,), bias / lr_multiplier))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +71,7 @@ class SynthesisLayer(nn.Module):
         super().__init__()
         self.spec = spec
         self.affine = FullyConnected(w_dim, spec.in_channels, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(spec.out_channels, spec.in_channels, spec.kernel, spec.kernel))
+        self.weight = nn.Parameter(initial(spec.out_channels, spec.in_channels, spec.kernel, spec.kernel))
         self.bias = nn.Parameter(torch.zeros(spec.out_channels))
         self.register_buffer("magnitude_ema", torch.ones(()))
         up = design_filter(spec.up_taps, spec.in_cutoff, spec.in_half_width * 2, spec.tmp_rate)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lis_toolkit.stylegan.geometry import Architecture, GeneratorConfig, InputSpec, LayerSpec
-from lis_toolkit.stylegan.layer import FullyConnected, SynthesisLayer
+from lis_toolkit.stylegan.layer import FullyConnected, SynthesisLayer, initial
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
@@ -32,7 +32,8 @@ class MappingNetwork(nn.Module):
         self.z_dim, self.c_dim, self.num_layers = config.z_dim, config.c_dim, config.mapping_layers
         width = config.z_dim
         if self.kind == "pretrained":
-            self.embed: nn.Module = nn.Embedding(config.c_dim, config.embedding_dim)
+            table = initial(config.c_dim, config.embedding_dim)
+            self.embed: nn.Module = nn.Embedding(config.c_dim, config.embedding_dim, _weight=table)
             self.embed_proj = FullyConnected(config.embedding_dim, config.z_dim, lrelu=True)
             width += config.z_dim
         elif self.kind == "linear":
@@ -75,16 +76,21 @@ class SynthesisInput(nn.Module):
     def __init__(self, spec: InputSpec, w_dim: int):
         super().__init__()
         self.spec = spec
-        self.weight = nn.Parameter(torch.randn(spec.channels, spec.channels))
+        self.weight = nn.Parameter(initial(spec.channels, spec.channels))
         self.affine = FullyConnected(w_dim, 4)
         nn.init.zeros_(self.affine.weight)  # no motion at the start of training: t = (1, 0, 0, 0)
         with torch.no_grad():
             self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
-        radius = spec.bandwidth * torch.rand(spec.channels).sqrt()  # uniform over the disc of the bandwidth
-        angle = 2 * math.pi * torch.rand(spec.channels)
-        self.register_buffer("transform", torch.eye(3))
-        self.register_buffer("freqs", torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1))
-        self.register_buffer("phases", torch.rand(spec.channels) - 0.5)
+        self.register_buffer("transform", torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+        self.register_buffer("freqs", torch.empty(spec.channels, 2))
+        self.register_buffer("phases", torch.empty(spec.channels))
+        if not self.phases.is_meta:
+            radius = (
+                spec.bandwidth * torch.rand(spec.channels).sqrt()
+            )  # uniform over the disc of the bandwidth
+            angle = 2 * math.pi * torch.rand(spec.channels)
+            self.freqs.copy_(torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1))
+            self.phases.copy_(torch.rand(spec.channels) - 0.5)
 
     def forward(self, w: Tensor) -> Tensor:
         """Map w [N, W] to features [N, C, S, S]."""
