@@ -349,5 +349,5 @@ def stack(pngs: list[bytes]) -> bytes:
         sheet.paste(part, (0, top))
         top += part.height
     stream = io.BytesIO()
-    sheet.save(stream, format="PNG", optimize=True)
+    sheet.save(stream, format="PNG")
     return stream.getvalue()

@@ -166,13 +166,18 @@ def ranking_rows(
     --------
     >>> rows = ranking_rows(sweep, scores, "sleeve", top=5)
     """
+    from ..selectivity.changes import column_of
+    from ..selectivity.ends import KEYS
+
     chosen = unit_rows(chosen_rows(scores, part, measure, class_name), units, min(top, MOST_ROWS))
     settings = scores.attrs.get("lis", {})
     pooled = settings.get("pooled", {}).get(part) or settings.get("classes") or POOLED  # of the pooled rows
+    needed = [name for name in (*KEYS, column_of(part, measure), f"{part}.code") if name in sweep.columns]
+    table = sweep.table(needed, units=chosen["unit"].tolist())  # the files are read once, not once a unit
     numbers, notes, names = [], [], []
     for row in chosen.to_dict("records"):
         picked = typical_samples(
-            sweep, row["unit"], part, measure, pooled if class_name == POOLED else class_name, samples
+            table, row["unit"], part, measure, pooled if class_name == POOLED else class_name, samples
         )
         for place, sample in enumerate(picked.to_dict("records")):
             numbers.append(int(sample["sample"]))
