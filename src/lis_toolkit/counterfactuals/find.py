@@ -119,6 +119,8 @@ def _begin(problem: Problem, look: Looker) -> tuple[Search, Tensor, Tensor]:
 
 def _run(problem: Problem, search: Search) -> Found:
     options = problem.options
+    if len(search.r) == 0:  # every start is of its target class already
+        return Found(search.r, torch.zeros(0, dtype=torch.bool, device=search.r.device), [])
     if options.method == "paper":
         seeds = [
             [options.seed, problem.keys[int(problem.start[row])], goal]
