@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .link import Link
 
 
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
+def wilson(hits: float, count: float, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; counts may be fractions, of rows that are worth less than one each."""
     if count == 0:
         return math.nan, math.nan
     share, weight = hits / count, z * z / count
