@@ -13,7 +13,14 @@ from __future__ import annotations
 
 from .classifiers import Classifier, load_classifier, save_classifier
 from .convert import convert_generator
-from .counterfactuals import Counterfactuals, find_counterfactuals
+from .counterfactuals import (
+    Counterfactuals,
+    compare_methods,
+    find_counterfactuals,
+    measure_counterfactuals,
+    part_carriers,
+    unit_carriers,
+)
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
 from .directions import (
     Directions,
@@ -105,6 +112,7 @@ __all__ = [
     "class_directions",
     "collect_pairs",
     "companion_directions",
+    "compare_methods",
     "convert_generator",
     "convert_range",
     "coverage_density",
@@ -123,6 +131,7 @@ __all__ = [
     "load_masks",
     "load_photographs",
     "load_segmenter",
+    "measure_counterfactuals",
     "measure_motion",
     "measure_parts",
     "measure_photographs",
@@ -130,6 +139,7 @@ __all__ = [
     "montage",
     "nearest_distances",
     "open_images",
+    "part_carriers",
     "plan_sweep",
     "principal_directions",
     "rank_units",
@@ -148,6 +158,7 @@ __all__ = [
     "to_pil",
     "train_segmenter",
     "tune_unit",
+    "unit_carriers",
     "unit_combination",
     "update_mean_latents",
     "validate_screening",

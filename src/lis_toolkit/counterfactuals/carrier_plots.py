@@ -118,9 +118,9 @@ def _draw_parts(axes: Any, rows: pd.DataFrame, bars: int) -> None:
     measures = [MEASURES[name].label if name in MEASURES else name for name in rows["measure"]]
     labels = [f"{part}: {measure}" for part, measure in zip(rows["part"], measures, strict=True)]
     _bars(axes, size, low, high, labels, bars)
-    for place, row in enumerate(rows.itertuples()):
+    for place, row in enumerate(rows.to_dict("records")):
         axes.annotate(
-            change_words(str(row.measure), float(row.change)), (1.01, place), fontsize=7.5, va="center",
+            change_words(row["measure"], row["change"]), (1.01, place), fontsize=7.5, va="center",
             xycoords=("axes fraction", "data"), color=FAINT, annotation_clip=False, parse_math=False,
         )  # fmt: skip
     axes.set_xlabel("mean change (sd of the measure over the starts)", fontsize=8)

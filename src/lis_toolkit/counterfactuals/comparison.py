@@ -113,9 +113,10 @@ def _common(measures: Mapping[str, CounterfactualMeasures]) -> dict[str, np.ndar
             raise LisError(f"methods {first!r} and {name!r} have no start and target in common.")
         apart = (margins[first][both] - margins[name][both]).abs()
         if (apart > SAME).any():
+            worst = apart.index[int(apart.argmax())][0]
             raise LisError(
-                f"methods {first!r} and {name!r} were not run on the same starts: the margin of start "
-                f"{apart.idxmax()[0]} differs by {apart.max():.2g}. Give both the same activations in the same order."
+                f"methods {first!r} and {name!r} were not run on the same starts: the margin of start {worst} differs "
+                f"by {apart.max():.2g}. Give both the same activations in the same order."
             )
         shared = shared.intersection(held[name].index, sort=False)
     return {name: places[shared].to_numpy(int) for name, places in held.items()}
@@ -158,9 +159,9 @@ def comparison_table(table: pd.DataFrame, rows: str = OWN) -> pd.DataFrame:
     if not len(part):
         raise LisError("the methods have no success in common: there are no such rows.")
     texts: dict[str, dict[str, str]] = {}
-    for row in part.itertuples():
-        bounds = "" if math.isnan(row.low) else f" ({row.low:.3g} to {row.high:.3g})"
-        texts.setdefault(str(row.method), {})[str(row.measure)] = f"{row.value:.3g}{bounds}, n {row.n}"
+    for row in part.to_dict("records"):
+        bounds = "" if math.isnan(row["low"]) else f" ({row['low']:.3g} to {row['high']:.3g})"
+        texts.setdefault(row["method"], {})[row["measure"]] = f"{row['value']:.3g}{bounds}, n {row['n']}"
     laid = pd.DataFrame(texts).reindex(list(dict.fromkeys(part["measure"]))).fillna("–")
     laid.insert(0, "unit", part.drop_duplicates("measure").set_index("measure")["unit"])
     return laid.rename_axis("measure")

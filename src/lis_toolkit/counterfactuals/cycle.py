@@ -67,9 +67,9 @@ class CycleLoss:
     def __str__(self) -> str:
         """Say what is lost, a measure a line."""
         lines = [f"what the cycle itself loses of {len(self)} photographs:"]
-        for row in self.summary.itertuples():
-            bounds = "" if math.isnan(row.low) else f" ({row.low:.3g} to {row.high:.3g})"
-            lines.append(f"{row.measure:12} {row.value:.3g}{bounds}; {row.what} [{row.unit}]")
+        for row in self.summary.to_dict("records"):
+            bounds = "" if math.isnan(row["low"]) else f" ({row['low']:.3g} to {row['high']:.3g})"
+            lines.append(f"{row['measure']:12} {row['value']:.3g}{bounds}; {row['what']} [{row['unit']}]")
         return "\n".join(lines)
 
 

@@ -124,9 +124,9 @@ def _few(
     """Draw each path in a colour of its own."""
     from matplotlib.lines import Line2D
 
-    for i, row in enumerate(table.itertuples()):
-        failed = "" if row.success else " (no success)"
-        label = f"{row.origin} → {row.target}, start {row.start}{failed}"
+    for i, row in enumerate(table.to_dict("records")):
+        failed = "" if row["success"] else " (no success)"
+        label = f"{row['origin']} → {row['target']}, start {row['start']}{failed}"
         colour = COLOURS[i % len(COLOURS)]
         axes.plot(amounts, margins[i], color=colour, linewidth=1.8, marker=".", markersize=5, label=label)
         if head is not None:

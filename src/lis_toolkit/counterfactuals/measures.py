@@ -134,11 +134,13 @@ class CounterfactualMeasures:
             f"{len(self)} counterfactuals of {self.rows['start'].nunique()} starts, {pairs} class pairs; "
             f"{self.left_out} left out, whose start is of the target class already"
         ]
-        for row in self.summary.itertuples():
-            if row.measure == "left_out":
+        for row in self.summary.to_dict("records"):
+            if row["measure"] == "left_out":
                 continue
-            bounds = "" if math.isnan(row.low) else f" ({row.low:.3g} to {row.high:.3g})"
-            lines.append(f"{row.measure:16} {row.value:.3g}{bounds}, n {row.n}; {row.what} [{row.unit}]")
+            bounds = "" if math.isnan(row["low"]) else f" ({row['low']:.3g} to {row['high']:.3g})"
+            lines.append(
+                f"{row['measure']:16} {row['value']:.3g}{bounds}, n {row['n']}; {row['what']} [{row['unit']}]"
+            )
         return "\n".join(lines)
 
 
@@ -184,7 +186,10 @@ def measure_counterfactuals(
     """
     if not len(result):
         raise LisError("there are no counterfactuals to measure; find some first.")
-    settings = {"resamples": whole_number(resamples, "resamples", 1), "seed": whole_number(seed, "seed", 0)}
+    settings: dict[str, Any] = {
+        "resamples": whole_number(resamples, "resamples", 1),
+        "seed": whole_number(seed, "seed", 0),
+    }
     size = whole_number(batch_size, "batch_size", 1)
     if judge is None and pairs is not None:
         raise LisError("pairs are compared in the features of a judge: give judge= as well.")
@@ -224,19 +229,24 @@ def _summary(measures: CounterfactualMeasures) -> pd.DataFrame:
     )
     starts = tried["start"].to_numpy()
     found.append(
-        ("validity", share_over_starts(tried["valid"], starts), "share", "found and seen as the target")
+        (
+            "validity",
+            share_over_starts(tried["valid"].to_numpy(), starts),
+            "share",
+            "found and seen as the target",
+        )
     )
     if "valid_judge" in rows:
-        share = share_over_starts(tried["valid_judge"], starts)
+        share = share_over_starts(tried["valid_judge"].to_numpy(), starts)
         found.append(("validity_judge", share, "share", "the judge says so too, of all"))
-        share = share_over_starts(held["valid_judge"], held["start"].to_numpy())
+        share = share_over_starts(held["valid_judge"].to_numpy(), held["start"].to_numpy())
         found.append(("agreement_judge", share, "share", "the judge says so too, of those valid"))
     options = {"resamples": measures.settings["resamples"], "seed": measures.settings["seed"]}
     for name, (unit, what) in OF_ROWS.items():
         if name in rows and held[name].notna().any():
             estimate = mean_over_starts(held[name].to_numpy(float), held["start"].to_numpy(), **options)
             found.append((name, estimate, unit, what))
-    share = share_over_starts(held["monotone"], held["start"].to_numpy())
+    share = share_over_starts(held["monotone"].to_numpy(), held["start"].to_numpy())
     found.append(("monotone", share, "share", "the rendered margin never falls along the path"))
     found += _sets(measures, held)
     for name in ("steps", "renders", "seconds"):

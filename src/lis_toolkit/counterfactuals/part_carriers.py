@@ -238,17 +238,17 @@ def part_sentence(parts: pd.DataFrame, origin: str, target: str, most: int = 4) 
     if not len(rows):
         raise LisError(f"the table has no parts from {origin!r} to {target!r}.")
     told: dict[str, str] = {}
-    for row in rows.itertuples():
+    for row in rows.to_dict("records"):
         if len(told) == whole_number(most, "most", 1):
             break
-        part = str(row.part)
+        part = str(row["part"])
         if part in told:
             continue
-        if max(row.vanished, row.appeared) >= 0.5:
-            gone = row.vanished >= row.appeared
-            share = row.vanished if gone else row.appeared
+        if max(row["vanished"], row["appeared"]) >= 0.5:
+            gone = row["vanished"] >= row["appeared"]
+            share = row["vanished"] if gone else row["appeared"]
             told[part] = f"{part} {'vanishes' if gone else 'appears'} in {100 * share:.0f} %"
-        elif row.low > 0 or row.high < 0:
-            told[part] = f"{part} {change_words(str(row.measure), float(row.change))}"
+        elif row["low"] > 0 or row["high"] < 0:
+            told[part] = f"{part} {change_words(row['measure'], row['change'])}"
     said = ", ".join(told.values()) or "no part changes measurably"
     return f"{origin} → {target}: {said}"
