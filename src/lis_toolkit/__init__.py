@@ -15,8 +15,10 @@ from .classifiers import Classifier, load_classifier, save_classifier
 from .convert import convert_generator
 from .counterfactuals import (
     Counterfactuals,
+    class_distances,
     compare_methods,
     find_counterfactuals,
+    locate_boundary,
     measure_counterfactuals,
     part_carriers,
     unit_carriers,
@@ -110,6 +112,7 @@ __all__ = [
     "check_on_photographs",
     "class_agreement",
     "class_directions",
+    "class_distances",
     "collect_pairs",
     "companion_directions",
     "compare_methods",
@@ -131,6 +134,7 @@ __all__ = [
     "load_masks",
     "load_photographs",
     "load_segmenter",
+    "locate_boundary",
     "measure_counterfactuals",
     "measure_motion",
     "measure_parts",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from .agreement import head_agreement, head_margins
+from .boundary import locate_boundary
 from .carrier_plots import carrier_figure
+from .class_distances import ClassDistances, class_distances
 from .comparison import compare_methods, comparison_table
 from .cycle import CycleLoss, cycle_loss
+from .distance_plots import distance_embedding, distance_map
 from .find import find_counterfactuals
 from .margin_plots import margin_figure
 from .measures import CounterfactualMeasures, measure_counterfactuals
@@ -19,6 +23,7 @@ from .unit_carriers import unit_carriers
 __all__ = [
     "COLUMNS",
     "START_IS_TARGET",
+    "ClassDistances",
     "CounterfactualMeasures",
     "Counterfactuals",
     "CycleLoss",
@@ -26,11 +31,17 @@ __all__ = [
     "Seen",
     "Shifts",
     "carrier_figure",
+    "class_distances",
     "compare_methods",
     "comparison_table",
     "counterfactual_sheet",
     "cycle_loss",
+    "distance_embedding",
+    "distance_map",
     "find_counterfactuals",
+    "head_agreement",
+    "head_margins",
+    "locate_boundary",
     "margin_figure",
     "measure_counterfactuals",
     "part_carriers",
