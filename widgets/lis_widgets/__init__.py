@@ -5,6 +5,7 @@ from __future__ import annotations
 from .charts import Charts
 from .code_box import CodeBox
 from .contact_sheet import ContactSheet
+from .counterfactual_explorer import CounterfactualExplorer
 from .data_table import DataTable
 from .direction_explorer import DirectionExplorer
 from .link_report import LinkReport
@@ -21,6 +22,7 @@ __all__ = [
     "Charts",
     "CodeBox",
     "ContactSheet",
+    "CounterfactualExplorer",
     "DataTable",
     "DirectionExplorer",
     "LinkReport",

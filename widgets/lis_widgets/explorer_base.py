@@ -37,7 +37,7 @@ FILM_FRAMES = 24
 
 
 class Explorer(Snapshot, ipywidgets.VBox):
-    """A setting, and what it shows; what `UnitExplorer` builds on.
+    """A setting, and what it shows; what the explorers build on.
 
     A class of this kind says what its settings show (`_render`, `_film`, `_rows`, `_figures`, `code`, `reset`), and
     calls `_change` with a new one whenever a control was moved.

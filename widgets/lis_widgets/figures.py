@@ -12,6 +12,15 @@ BEFORE, AFTER, OTHER = "#8c8c8c", "#0072B2", "#D55E00"  # grey and two of Okabe 
 SEEN = "rgba(140,140,140,0.22)"
 LONGEST_LABEL = 16  # characters beside a bar
 HEIGHT = 250
+# Above the plot, at its right.
+LEGEND = {
+    "orientation": "h",
+    "x": 1,
+    "xanchor": "right",
+    "y": 1,
+    "yref": "container",
+    "yanchor": "top",
+}
 
 
 def bars(
@@ -53,14 +62,7 @@ def bars(
     short = [n if len(n) <= LONGEST_LABEL else n[: LONGEST_LABEL - 1] + "…" for n in names]
     layout = _layout(axis, height)
     layout["margin"]["l"] = 14 + round(6.3 * max((len(n) for n in short), default=0))
-    layout["legend"] = {
-        "orientation": "h",
-        "x": 1,
-        "xanchor": "right",
-        "y": 1,
-        "yref": "container",
-        "yanchor": "top",
-    }
+    layout["legend"] = dict(LEGEND)
     layout["showlegend"] = len(traces) > 1
     layout["margin"]["t"] = 24 if len(traces) > 1 else 8
     layout["bargap"] = 0.25
@@ -134,6 +136,70 @@ def histogram(
     rim = 0.03 * (max(ends) - min(ends) or 1.0)
     layout["xaxis"] |= {"range": [min(ends) - rim, max(ends) + rim]}
     return {"data": data, "layout": layout, "caption": title, "description": description or title}
+
+
+def curves(
+    x: Sequence[float],
+    traces: dict[str, tuple[Sequence[float], str, str]],
+    title: str,
+    *,
+    axis: str,
+    value_axis: str,
+    at: float | None = None,
+    mark: tuple[str, float] | None = None,
+    beyond: float | None = None,
+    description: str = "",
+    height: int = HEIGHT,
+) -> dict[str, Any]:
+    """Return lines over x [Q]: name -> (values [Q], colour, dash), and where 0 is.
+
+    Parameters
+    ----------
+    axis, value_axis : texts below x and beside the values.
+    at : where a line stands upright.
+    mark : name and place of a point on the zero line.
+    beyond : what is to the right of it is shaded.
+
+    Examples
+    --------
+    >>> rendered = ([-2.0, 3.0], "#0072B2", "solid")
+    >>> figure = curves([0, 1], {"rendered": rendered}, "margin", axis="way", value_axis="logits")
+    >>> figure["data"][0]["y"]
+    [-2.0, 3.0]
+    """
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": list(x),
+            "y": list(values),
+            "line": {"color": colour, "dash": dash, "width": 2.5},
+            "hovertemplate": f"%{{x:.2f}}, {name}: %{{y:+.2f}}<extra></extra>",
+        }
+        for name, (values, colour, dash) in traces.items()
+    ]
+    if mark is not None:
+        name, place = mark
+        data.append({"type": "scatter", "mode": "markers", "name": name, "x": [place], "y": [0], "cliponaxis": False,
+                     "marker": {"color": OTHER, "size": 11, "symbol": "diamond"},
+                     "hovertemplate": f"{name} at %{{x:.2f}}<extra></extra>"})  # fmt: skip
+    layout = _layout(axis, height)
+    layout["margin"] |= {"l": 52, "t": 26}
+    layout["legend"] = dict(LEGEND)
+    layout["showlegend"] = True
+    layout["xaxis"] |= {"range": [min(x), max(x)], "zeroline": False}
+    beside = {"text": value_axis, "standoff": 6, "font": {"size": 12}}
+    layout["yaxis"] = {"title": beside, "nticks": 6, "zeroline": True, "zerolinewidth": 2, "fixedrange": True}
+    upright = {"yref": "paper", "y0": 0, "y1": 1}
+    layout["shapes"] = []
+    if beyond is not None:
+        layout["shapes"].append({"type": "rect", "x0": beyond, "x1": max(x), **upright, "layer": "below",
+                                 "line": {"width": 0}, "fillcolor": SEEN})  # fmt: skip
+    if at is not None:
+        layout["shapes"].append({"type": "line", "x0": at, "x1": at, **upright,
+                                 "line": {"width": 2.5, "color": OTHER}})  # fmt: skip
+    return {"data": data, "layout": layout, "caption": title, "description": description or f"plot, {title}"}
 
 
 def sentence(title: str, text: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "seen_low": None,
     "seen_high": None,
     "own": None,
+    "own_name": "the start's own value",
+    "seen_name": "observed range",
     "digits": 2,
     "pinned": None,
     "removable": False,
@@ -40,7 +42,8 @@ class Sliders(anywidget.AnyWidget):
     rows : list of dict
         key (str), label, low and high (limits), value; and, if wanted, seen_low and seen_high (the observed range:
         marked, what is outside is shaded; default: the limits), own (the start's value: a tick, and what reset goes
-        to) or None, digits (decimals shown; 2), pinned (True, False, or None for no pin button), removable, tooltip.
+        to) or None, own_name and seen_name (what tick and range are called), digits (decimals shown; 2), pinned
+        (True, False, or None for no pin button), removable, tooltip.
         Assign a new list to change rows; the values in it are what the sliders go to. A value beyond the limits
         is shown as a number, with the slider at its end.
     values : dict

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -15,23 +14,21 @@ from lis_toolkit.errors import LisError
 from lis_toolkit.explore import UnitSession, UnitSetting, UnitState, as_code, walk_frames
 from lis_toolkit.explore.checks import checked_values
 from lis_toolkit.features import Features
-from lis_toolkit.files import atomic_path
 from lis_toolkit.link import Link
 from lis_toolkit.pairs import Pairs
 from lis_toolkit.parts.segmenter import Segmenter
 from lis_toolkit.stylegan import Generator
 
-from .explorer_base import FILM_FRAMES, Explorer
+from .explorer_base import FILM_FRAMES
 from .explorer_figures import class_figure, distribution_figure, moved_figure
-from .explorer_files import file_text
-from .explorer_parts import free_path
+from .explorer_saved import SavedExplorer
 from .unit_ranking import UnitRanking
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class UnitExplorer(Explorer):
+class UnitExplorer(SavedExplorer):
     """Choose a sample and units, turn them, and see pictures, logits and moved units follow the hand.
 
     Parameters
@@ -223,31 +220,6 @@ class UnitExplorer(Explorer):
         """Return a cell of code that draws the present picture, without a widget."""
         return as_code(self._setting, self.session, outlines=bool(self.outlines.value))
 
-    def save(self, path: str | Path | None = None) -> Path:
-        """Save what the controls say as JSON, with the identities of the models; default: a free name.
-
-        Raises
-        ------
-        LisError : a path that can't be written.
-        """
-        path = free_path(self._stem(), ".json") if path is None else Path(path)
-        with atomic_path(path) as part:
-            part.write_text(self._setting.to_json(self.session), encoding="utf-8")
-        return path
-
-    def load(self, path: str | Path) -> None:
-        """Show what a file of `save` says.
-
-        Raises
-        ------
-        LisError : no such file, a damaged one, or one of other models.
-        """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise LisError(f"{path} can't be read: {error.strerror}.") from error
-        self._load_file({"name": str(path), "content": content})
-
     # From a control to a setting ---------------------------------------------------------------------------------
 
     def _choose(self, unit: int | str) -> None:
@@ -327,12 +299,8 @@ class UnitExplorer(Explorer):
     def _film(self, setting: UnitSetting, outlines: bool) -> list[UnitState]:
         return walk_frames(self.session, setting, count=FILM_FRAMES, outlines=outlines)
 
-    def _saves(self) -> dict[str, tuple[str, Callable[[], Any]]]:
-        tip = "what the controls say as JSON, to be loaded again"
-        return {**super()._saves(), "Save settings": (tip, lambda: self._tell_saved(self.save()))}
-
-    def _load_file(self, file: dict[str, Any]) -> None:
-        self.open(UnitSetting.from_json(file_text(file), self.session))
+    def _load_text(self, text: str) -> None:
+        self.open(UnitSetting.from_json(text, self.session))
 
     def _figures(self) -> list[dict[str, Any]]:
         state, unit = self._state, self.unit

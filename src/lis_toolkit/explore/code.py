@@ -12,7 +12,7 @@ from .setting import UnitSetting
 if TYPE_CHECKING:
     from .session import UnitSession
 
-__all__ = ["as_code"]
+__all__ = ["as_code", "start_lines"]
 
 WIDTH = 100  # letters of a line
 
@@ -44,16 +44,7 @@ def as_code(setting: UnitSetting, session: UnitSession | None = None, outlines: 
         "",
         f"session = UnitSession({', '.join(given)})",
     ]
-    if setting.r is None:
-        psi = "" if setting.psi is None else f", psi={setting.psi!r}"
-        lines.append(f"start = session.start({setting.which!r}, seed={setting.seed}{psi})")
-    else:
-        lines += [
-            "r = torch.tensor([",
-            *_wrapped(", ".join(map(_short, setting.r))),
-            "])",
-            f"start = session.start_from(r{f', {setting.r_name!r}' if setting.r_name else ''})",
-        ]
+    lines += start_lines(setting)
     values = "{" + ", ".join(f"{unit}: {value!r}" for unit, value in setting.values.items()) + "}"
     if len(values) > WIDTH - 40:
         lines += ["values = {", *_wrapped(values[1:-1]), "}"]
@@ -67,6 +58,25 @@ def as_code(setting: UnitSetting, session: UnitSession | None = None, outlines: 
         f"state.image({'outlines=True' if outlines else ''})",
     ]
     return "\n".join(lines).lstrip() + "\n"
+
+
+def start_lines(setting: UnitSetting) -> list[str]:
+    """Return lines of code that make `start` from `session`, as a setting says; with activations they need torch.
+
+    Examples
+    --------
+    >>> start_lines(UnitSetting("Coat", seed=3))
+    ["start = session.start('Coat', seed=3)"]
+    """
+    if setting.r is None:
+        psi = "" if setting.psi is None else f", psi={setting.psi!r}"
+        return [f"start = session.start({setting.which!r}, seed={setting.seed}{psi})"]
+    return [
+        "r = torch.tensor([",
+        *_wrapped(", ".join(map(_short, setting.r))),
+        "])",
+        f"start = session.start_from(r{f', {setting.r_name!r}' if setting.r_name else ''})",
+    ]
 
 
 def _short(value: float) -> str:

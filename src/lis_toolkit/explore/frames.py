@@ -65,7 +65,7 @@ def walk_frames(
 
 
 def state_image(state: UnitState, outlines: bool = False, scale: int | None = None) -> Image:
-    """Return start, tuned picture and difference side by side, small ones enlarged crisply, with captions below.
+    """Return a state's pictures side by side, small ones enlarged crisply, with captions below.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _sheet(states: Sequence[UnitState], outlines: bool, scale: int | None) -> li
     cell = max(wide, LEAST)
     told = [[_lines(text, font, cell) for text in state.captions(outlines)] for state in states]
     rows = max(len(lines) for captions in told for lines in captions)
-    size = (3 * cell + 4 * GAP, GAP + high + GAP // 2 + rows * LINE + GAP // 2)
+    size = (len(first) * (cell + GAP) + GAP, GAP + high + GAP // 2 + rows * LINE + GAP // 2)
     sheets = []
     for i, (state, captions) in enumerate(zip(states, told, strict=True)):
         panels = first if i == 0 else state.rgb(outlines, scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LisError
@@ -14,7 +15,7 @@ from .setting import UnitSetting
 if TYPE_CHECKING:
     from .session import UnitSession
 
-__all__ = ["FORMAT", "read_setting", "setting_text"]
+__all__ = ["FORMAT", "check_same_models", "parsed", "read_activations", "read_setting", "setting_text"]
 
 FORMAT = "lis_toolkit unit setting 1"
 LARGEST = 10**7  # letters: more than activations of a start can take
@@ -79,24 +80,14 @@ def read_setting(text: str, session: UnitSession) -> UnitSetting:
     --------
     >>> read_setting(Path("setting.json").read_text(), session)
     """
-    told = _parsed(text)
-    missing = [key for key in KEYS if key not in told and key != "provenance"]
-    extra = [key for key in told if key not in KEYS]
-    if missing:
-        raise LisError(f"the setting lacks {', '.join(missing)}: it is damaged; save it again.")
-    if extra:
-        hint = spelling_hint(extra[0], KEYS)
-        raise LisError(f"the setting has {', '.join(map(repr, extra[:5]))}, which no setting has.{hint}")
-    _check_models(told["models"], session)
+    told = parsed(text, FORMAT, KEYS)
+    check_same_models(told["models"], session)
     values = _pairs(told["values"])
-    r = told["r"]
-    if r is not None and not isinstance(r, list):
-        raise LisError(f"r of the setting is a {type(r).__name__}; a list of numbers or null was expected.")
     setting = UnitSetting(
         which=told["which"],
         seed=told["seed"],
         psi=told["psi"],
-        r=None if r is None else tuple(finite_number(value, "an activation of r") for value in r),
+        r=read_activations(told["r"]),
         r_name=told["r_name"],
         values=values,
         unit=told["unit"],
@@ -114,7 +105,18 @@ def read_setting(text: str, session: UnitSession) -> UnitSetting:
     return setting
 
 
-def _parsed(text: Any) -> dict[str, Any]:
+def parsed(text: Any, wanted: str, keys: Sequence[str]) -> dict[str, Any]:
+    """Return what a setting's JSON text holds: of the format `wanted`, with these keys and no others.
+
+    Raises
+    ------
+    LisError : text that is no JSON, too long, of another format, with keys missing, twice or unknown, NaN.
+
+    Examples
+    --------
+    >>> parsed(text, FORMAT, KEYS)["which"]
+    'Coat'
+    """
     if not isinstance(text, str):
         raise LisError(f"the setting is a {type(text).__name__}; JSON text as of to_json was expected.")
     if len(text) > LARGEST:
@@ -127,11 +129,35 @@ def _parsed(text: Any) -> dict[str, Any]:
         raise LisError(f"the setting is not JSON: {error}. It is damaged; save it again.") from error
     if not isinstance(told, dict):
         raise LisError(f"the setting is a {type(told).__name__}; a JSON object as of to_json was expected.")
-    if told.get("format") != FORMAT:
+    if told.get("format") != wanted:
         raise LisError(
-            f"this is no setting of an explorer: its format is {told.get('format')!r}, {FORMAT!r} was expected."
+            f"this is no setting of an explorer: its format is {told.get('format')!r}, {wanted!r} was expected."
         )
+    missing = [key for key in keys if key not in told and key != "provenance"]
+    extra = [key for key in told if key not in keys]
+    if missing:
+        raise LisError(f"the setting lacks {', '.join(missing)}: it is damaged; save it again.")
+    if extra:
+        hint = spelling_hint(extra[0], keys)
+        raise LisError(f"the setting has {', '.join(map(repr, extra[:5]))}, which no setting has.{hint}")
     return told
+
+
+def read_activations(r: Any) -> tuple[float, ...] | None:
+    """Return activations as a setting's JSON has them: a list of finite numbers, or null.
+
+    Raises
+    ------
+    LisError : anything else.
+
+    Examples
+    --------
+    >>> read_activations([0.0, 1.5])
+    (0.0, 1.5)
+    """
+    if r is not None and not isinstance(r, list):
+        raise LisError(f"r of the setting is a {type(r).__name__}; a list of numbers or null was expected.")
+    return None if r is None else tuple(finite_number(value, "an activation of r") for value in r)
 
 
 def _refuse(constant: str) -> Any:
@@ -159,9 +185,19 @@ def _pairs(values: Any) -> dict[int, float]:
     return chosen
 
 
-def _check_models(models: Any, session: UnitSession) -> None:
-    """Raise a LisError that names every model that is another than when the setting was saved."""
-    known = (*MODELS, "pairs", "companions")
+def check_same_models(
+    models: Any, session: UnitSession, known: Sequence[str] = (*MODELS, "pairs", "companions")
+) -> None:
+    """Raise a LisError that names every model that is another than when the setting was saved.
+
+    Raises
+    ------
+    LisError : another model; models that are not all told, or of a kind that is not `known`.
+
+    Examples
+    --------
+    >>> check_same_models(told["models"], session)
+    """
     if (
         not isinstance(models, dict)
         or not set(MODELS) <= set(models) <= set(known)

@@ -86,14 +86,14 @@ function render({ model, el }) {
     marks.push(element("span", { class: "lis-seen" }));
     if (row.own !== null) {
       line.track.style.setProperty("--own", along(row.own));
-      marks.push(element("span", { class: "lis-own", title: `the start's own value: ${text(row, row.own)}` }));
+      marks.push(element("span", { class: "lis-own", title: `${row.own_name}: ${text(row, row.own)}` }));
     }
     marks.push(line.range);
     if (bounded) {
       marks.push(element("span", { class: "lis-end lis-low", "aria-hidden": "true" }, text(row, row.seen_low)));
       marks.push(element("span", { class: "lis-end lis-high", "aria-hidden": "true" }, text(row, row.seen_high)));
     }
-    line.range.title = `observed from ${text(row, row.seen_low)} to ${text(row, row.seen_high)}`;
+    line.range.title = `${row.seen_name}: ${text(row, row.seen_low)} to ${text(row, row.seen_high)}`;
     line.track.classList.toggle("lis-marked", bounded);
     line.track.replaceChildren(...marks);
     face(line);
@@ -107,7 +107,7 @@ function render({ model, el }) {
       });
       buttons.push(made);
     };
-    if (row.own !== null) button("reset", `set ${name} to the start's own value`, "reset");
+    if (row.own !== null) button("reset", `set ${name} to ${row.own_name}`, "reset");
     if (row.pinned !== null) {
       button("pin", row.pinned ? `unpin ${name}` : `pin ${name}: keep it while others are chosen`,
         row.pinned ? "unpin" : "pin", { "aria-pressed": String(row.pinned) });
@@ -118,7 +118,7 @@ function render({ model, el }) {
 
   function face(line) {
     const on = playing?.key === line.row.key;
-    const label = on ? `pause ${line.row.label}` : `play ${line.row.label} along its observed range`;
+    const label = on ? `pause ${line.row.label}` : `play ${line.row.label} along its ${line.row.seen_name}`;
     line.play.replaceChildren(icon(on ? "pause" : "play"));
     line.play.title = label;
     line.play.setAttribute("aria-label", label);
@@ -133,7 +133,7 @@ function render({ model, el }) {
     line.range.value = clamp(row, value);
     const shown = text(row, line.value);
     const outside = line.value < row.seen_low || line.value > row.seen_high;
-    line.range.setAttribute("aria-valuetext", outside ? `${shown}, outside the observed range` : shown);
+    line.range.setAttribute("aria-valuetext", outside ? `${shown}, outside the ${row.seen_name}` : shown);
     line.root.classList.toggle("lis-outside", outside);
     line.number.setCustomValidity("");
     line.number.value = shown;
