@@ -31,6 +31,7 @@ from .counterfactual_figures import carriers_figure, course_figure, part_figures
 from .counterfactual_start import PHOTOGRAPHS, SourceControls
 from .explorer_base import FILM_FRAMES
 from .explorer_figures import class_figure
+from .explorer_parts import close_tree
 from .explorer_saved import SavedExplorer
 from .live import Live
 from .message import tell
@@ -114,7 +115,9 @@ class CounterfactualExplorer(SavedExplorer):
         CounterfactualSetting("", target=target, method=method)  # refuses what there is not
         session.check_target(target)
         self._wanted: tuple[Any, ...] | None = None  # the question that is being searched
-        self._refused: dict[tuple[Any, ...], tuple[str, bool]] = {}  # questions: why no way, whether by an error
+        self._refused: dict[
+            tuple[Any, ...], tuple[str, bool]
+        ] = {}  # questions: why no way, whether by an error
         self._offered: Any = None  # the start that `_targets` are of
         self._targets: tuple[str, ...] = ()
         self._render_seconds = 0.0
@@ -187,7 +190,7 @@ class CounterfactualExplorer(SavedExplorer):
         >>> explorer.find("Shirt", method="closed_form")
         """
         given = {"target": target, "method": method, "metric": metric}
-        chosen = {name: value for name, value in given.items() if value is not None}
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if chosen:
             setting = replace(self._setting, **chosen, place=1.0)
             self.session.check_target(setting.target)
@@ -256,8 +259,11 @@ class CounterfactualExplorer(SavedExplorer):
 
     def close(self) -> None:
         """End the widget and all its parts, and the threads that search and render."""
-        self._wanted = None
-        self._searches.close()
+        if getattr(self, "_sources", None) is not None:  # None: refused while it was made
+            self._wanted = None
+            self._searches.close()
+            for child in self._sources.children:  # without photographs they are in no row
+                close_tree(child)
         super().close()
 
     # Searches ----------------------------------------------------------------------------------------------------
