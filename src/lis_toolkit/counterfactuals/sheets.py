@@ -67,7 +67,7 @@ def chosen_rows(result: Counterfactuals, rows: Any = None, most: int = MOST) -> 
                 "all starts are of their target class already: there is no counterfactual to draw."
             )
         return found
-    given = np.atleast_1d(np.asarray(rows))
+    given = np.atleast_1d(np.array(rows))
     if given.dtype == bool and given.shape == (len(result),):
         given = np.flatnonzero(given)
     if given.ndim != 1 or not len(given) or not np.issubdtype(given.dtype, np.integer):
