@@ -9,7 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from lis_toolkit import demo, demo_numbers, load_classifier, load_fashion, load_generator
+from lis_toolkit import (
+    demo,
+    demo_numbers,
+    find_counterfactuals,
+    load_classifier,
+    load_fashion,
+    load_generator,
+)
 from lis_toolkit.datasets import FASHION_CLASSES
 from lis_toolkit.demo_numbers import describe_walk, pick_units
 from lis_toolkit.errors import LisError
@@ -42,9 +49,10 @@ def strip_times(metrics):
 def test_the_folder_holds_report_sheets_numbers_and_link(result):
     names = {str(path.relative_to(result.out)) for path in result.out.rglob("*") if path.is_file()}
     sheets = {"classes", "cycle", "link", "best", "overview"} | {f"units_{k}" for k in range(10)}
+    sheets |= {"ways_generated", "ways_photographs"}
     sheets |= {"parts_map"} | {f"parts_{part}" for part in result.metrics["ranking"]["shown"]}
     files = {"report.html", "metrics.json", "link.safetensors", "scores.parquet"}
-    assert len(sheets) == 19
+    assert len(sheets) == 21
     assert {name for name in names if not name.startswith("sweep/")} == files | {
         f"sheets/{s}.png" for s in sheets
     }
@@ -59,7 +67,7 @@ def test_the_report_is_self_contained_and_shows_the_sheets_that_were_written(res
     text = (result.out / "report.html").read_text(encoding="utf-8")
     reader = Reader(text)
     check_self_contained(reader)
-    assert len(reader.all("img")) == 17
+    assert len(reader.all("img")) == 19
     assert len(text) < 8_000_000
     for name in FASHION_CLASSES:
         assert name in reader.words
@@ -120,6 +128,43 @@ def test_the_numbers_are_those_of_the_models_and_the_link(result, written):
     kept = (before.logits.argmax(1) == after.logits.argmax(1)).float().mean()
     assert written["link"]["cycle_photographs"]["accuracy"] == pytest.approx(float(kept), abs=0.005)
     assert written["link"]["cycle_photographs"]["count"] == 1000
+
+
+def test_the_counterfactuals_are_those_of_the_link_that_was_kept(result, written):
+    told = written["counterfactuals"]
+    generator, classifier, judge = (
+        load_generator("fashion"),
+        *map(load_classifier, ("fashion", "fashion-judge")),
+    )
+    link = Link.load(result.out / "link.safetensors")
+    ways = [("Coat", "Shirt"), ("Pullover", "Coat"), ("Sandal", "Ankle boot"), ("Sneaker", "Sandal")]
+    assert [row["target"] for row in told["shown"]] == [target for _, target in ways]
+    assert [row["origin"] for row in told["photographs"]] == ["Coat", "Sandal"]
+    every = told["all"]
+    assert every["asked"] + every["start_is_target"] == 90 >= every["pairs"]
+    # The photographs' counterfactuals once more, and their ends looked at plainly.
+    photographs = load_fashion("sample")
+    seen = extract_features(classifier, photographs.images).logits.argmax(1)
+    first = [next(i for i in range(1000) if photographs.labels[i] == k == seen[i]) for k in (4, 5)]
+    again = find_counterfactuals(
+        generator, classifier, link, photographs.images[first], target=["Shirt", "Ankle boot"], seed=3
+    )
+    pictures = generator.render(link(again.r_end))
+    logits = extract_features(classifier, pictures).logits
+    judged = extract_features(judge, pictures).logits.argmax(1)
+    for i, (row, k) in enumerate(zip(told["photographs"], (6, 9), strict=True)):
+        margin = logits[i, k] - logits[i, [other for other in range(10) if other != k]].max()
+        assert row["margin_end"] == pytest.approx(float(margin), abs=0.02)
+        assert row["success"] == bool(margin >= told["margin"] - 0.02)
+        assert row["judge_end"] == FASHION_CLASSES[judged[i]]
+    words = Reader((result.out / "report.html").read_text(encoding="utf-8")).words
+    assert f"{every['asked']} ways between {every['pairs']} pairs of classes" in words
+    assert f"agrees in {every['judge']['share']:.0%} of the searches" in words
+    for near in told["nearest"]:
+        assert near["distance_w"] <= near["farthest_w"] and near["class"] not in (
+            near["nearest"],
+            near["farthest"],
+        )
 
 
 def test_the_units_shown_vote_for_their_class_and_none_is_shown_twice(written):

@@ -75,6 +75,25 @@ def make_unit(unit=7, name="Coat", trust="good"):
     }  # fmt: skip
 
 
+def make_way(origin="Coat", target="Bag", judge="Bag", **changes):
+    way = {"origin": origin, "cycled": origin, "target": target, "success": True, "reason": "", "margin_end": 4.31,
+           "distance_r_sd": 0.77, "distance_w": 5.61, "units_90": 71, "renders": 34, "cycle_error": 0.2,
+           "pixels": 0.19, "judge_end": judge}  # fmt: skip
+    return way | changes
+
+
+def make_counterfactuals():
+    share = {"share": 0.955, "low": 0.921, "high": 0.978}
+    return {
+        "margin": 3.88, "starts_per_class": 2,
+        "shown": [make_way(), make_way("Bag", "Coat", "Coat", success=False, reason="no way <found>")],
+        "photographs": [make_way(renders=29)],
+        "all": {"asked": 179, "start_is_target": 1, "pairs": 90, "classifier": dict(share, share=0.993), "judge": share,
+                "distance_w": 5.54, "distance_r_sd": 0.5, "pixels": 0.31, "renders": 6.0},
+        "nearest": [{"class": "Coat", "nearest": "Bag", "distance_w": 2.93, "farthest": "Bag", "farthest_w": 7.84}],
+    }  # fmt: skip
+
+
 def make_metrics():
     return {
         "settings": {"per_class": 40, "psi": 0.7, "seed": 3, "walk_samples": 8, "candidates": 8},
@@ -94,17 +113,20 @@ def make_metrics():
             "fidelity": {"tested": 16, "median_slope": 0.07, "good": 2, "care": 5, "no": 9},
         },
         "units": [make_unit(7), make_unit(9, "Coat", "no"), make_unit(12, "Bag", "care")],
+        "counterfactuals": make_counterfactuals(),
         "seconds": {"total": 12.5}, "provenance": {"torch": "2.15.0", "date": "2026-11-21"},
     }  # fmt: skip
 
 
-PICTURES = dict.fromkeys(("classes", "link", "cycle", "units_0", "units_1", "overview"), PNG)
+PICTURES = dict.fromkeys(
+    ("classes", "link", "cycle", "units_0", "units_1", "overview", "ways_generated", "ways_photographs"), PNG
+)
 
 
 def test_the_page_is_self_contained_and_complete():
     reader = Reader(render_report(make_metrics(), PICTURES))
     check_self_contained(reader)
-    assert len(reader.all("img")) == 5  # all but the overview
+    assert len(reader.all("img")) == 7  # all but the overview
     for source in (picture["src"] for picture in reader.all("img")):
         assert base64.b64decode(source.split(",")[1]) == PNG
     assert reader.all("html")[0]["lang"] == "en" and reader.all("title")
@@ -158,7 +180,25 @@ def test_without_photographs_the_page_says_so():
     metrics["link"]["cycle_photographs"] = None
     reader = Reader(render_report(metrics, {key: value for key, value in PICTURES.items() if key != "cycle"}))
     assert "not measured" in reader.words and "There are no photographs" in reader.words
-    assert len(reader.all("img")) == 4
+    assert len(reader.all("img")) == 6
+
+
+def test_counterfactuals_are_told_with_their_failures_and_the_judge():
+    words = Reader(render_report(make_metrics(), PICTURES)).words
+    for said in ("a lead of at least 3.9", "Coat → Bag", "Bag → Coat: no way <found>", "+4.3", "5.6", "0.19", "71",
+                 "96% (92% to 98% at 95 % confidence)", "99% (92%", "179 ways between 90 pairs", "2 images of each",
+                 "1 more were left out", "2.9", "7.8", "29"):  # fmt: skip
+        assert said in words, said
+    metrics = make_metrics()
+    metrics["counterfactuals"] |= {"photographs": [], "starts_per_class": 1}
+    for row in metrics["counterfactuals"]["shown"]:
+        del row["judge_end"]
+    metrics["counterfactuals"]["all"] |= {"judge": None, "start_is_target": 0}
+    reader = Reader(render_report(metrics, PICTURES))
+    assert len(reader.all("img")) == 6 and "judge sees" not in reader.words
+    assert "left out, whose" not in reader.words and "From 1 image of each" in reader.words
+    metrics["counterfactuals"] = None
+    assert "No counterfactuals were searched" in Reader(render_report(metrics, PICTURES)).words
 
 
 @given(st.text(), st.text(min_size=1))
@@ -207,6 +247,7 @@ def test_findings_follow_the_numbers():
         "all units": "care",  # two of three
         "shown units": "no",  # one of three
         "any unit": "no",
+        "counterfactuals": "good",
         "shared order": "good",
     }
     metrics = copy.deepcopy(make_metrics())
@@ -234,6 +275,20 @@ def test_what_could_not_be_measured_is_not_trusted():
     assert found["the link"].level == "no" and found["shared order"].level == "no"
     metrics["link"]["r2"] = -0.4
     assert by_topic(metrics)["the link"].text.startswith("It explains none of the variance")
+
+
+def test_counterfactuals_are_as_good_as_the_judge_says():
+    metrics = make_metrics()
+    for share, level in ((0.9, "good"), (0.89, "care"), (0.6, "care"), (0.59, "no")):
+        metrics["counterfactuals"]["all"]["judge"]["share"] = share
+        assert by_topic(metrics)["counterfactuals"].level == level
+    assert "In 99% of 179 searches" in by_topic(metrics)["counterfactuals"].text
+    assert "agrees in 59% of the searches (92% to 98%" in by_topic(metrics)["counterfactuals"].text
+    metrics["counterfactuals"]["all"]["judge"] = None
+    found = by_topic(metrics)["counterfactuals"]
+    assert found.level == "no" and "no second classifier" in found.text
+    metrics["counterfactuals"] = None
+    assert "counterfactuals" not in by_topic(metrics)
 
 
 def test_one_weak_class_lowers_a_good_average():

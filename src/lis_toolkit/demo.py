@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from .classifiers import Classifier, load_classifier
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
+from .demo_counterfactuals import explain_decisions
 from .demo_numbers import best_answering, describe_link, describe_walk, pick_units, starting_points
 from .demo_ranking import bundled_segmenter, rank_parts
 from .errors import LisError
@@ -37,7 +38,17 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoResult", "run_demo"]
 
-STAGES = ("models", "pairs", "link", "link report", "unit walks", "ranking", "sheets", "report")
+STAGES = (
+    "models",
+    "pairs",
+    "link",
+    "link report",
+    "unit walks",
+    "ranking",
+    "counterfactuals",
+    "sheets",
+    "report",
+)
 WALK_SAMPLES, WALK_STEPS, PSI, HELD_OUT = 8, 7, 0.7, 0.2
 CANDIDATES, PROBES, UNITS = 8, 2, 3  # units tried of each class, images to try them on, units shown
 
@@ -211,6 +222,8 @@ def _run(
                 clock.progress,
                 ranked_units,
             )
+    with clock.stage("counterfactuals"):
+        ways, drawn = explain_decisions(generator, classifier, link, judge, held_out, photographs, seed)
     metrics: dict[str, Any] = {
         "settings": {
             "per_class": per_class,
@@ -249,11 +262,13 @@ def _run(
         "link": link_numbers,
         "units": units,
         "ranking": ranking,
+        "counterfactuals": ways,
         "provenance": provenance(threads=torch.get_num_threads()),
     }
     with clock.stage("sheets"):
         figures = draw_sheets(generator, classifier, link, report, pairs, photographs, walks, units)
         figures |= {f"parts_{name}": figure for name, figure in ranked.items()}
+        figures |= {f"ways_{name}": figure for name, figure in drawn.items()}
         pictures = write_sheets(figures, folder / "sheets")
     with clock.stage("report"):
         # The page shows the time up to here: it can't hold the time it takes to be written itself.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .report_counterfactuals import counterfactual_section
 from .report_ranking import ranking_section
 from .trust import LEVELS, THRESHOLDS, findings
 from .webpage import Html, figure, join, page, table, tag
@@ -20,8 +21,9 @@ def render_report(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
     metrics : mapping
         The content of `metrics.json`; every number on the page is taken from it.
     pictures : mapping of str to bytes
-        PNG files by name: "classes", "link", "units_<number>" of each class, "cycle" where there are photographs, and
-        "parts_map" and "parts_<part>" where parts were ranked.
+        PNG files by name: "classes", "link", "units_<number>" of each class, "cycle" where there are photographs,
+        "parts_map" and "parts_<part>" where parts were ranked, "ways_generated" and "ways_photographs" where
+        counterfactuals were searched.
 
     Returns
     -------
@@ -39,6 +41,7 @@ def render_report(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> 
         _cycle(metrics, pictures),
         _units(metrics, pictures),
         ranking_section(metrics, pictures, _heading("Parts")),
+        counterfactual_section(metrics, pictures, _heading("Counterfactuals")),
         _link(metrics, pictures),
         _generated(metrics, pictures),
         _provenance(metrics),
@@ -66,7 +69,9 @@ def _opening(metrics: Mapping[str, Any]) -> Html:
             "of the units shown do in the picture what they are set to",
         ),
     ]
-    names = ("What to trust", "The loop", "Units", "Parts", "The link", "The generator", "Provenance")
+    names = (
+        "What to trust", "The loop", "Units", "Parts", "Counterfactuals", "The link", "The generator", "Provenance",
+    )  # fmt: skip
     return join(
         [
             tag("h1", f"What the units of the classifier “{classifier['name']}” stand for"),

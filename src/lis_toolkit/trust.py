@@ -18,6 +18,7 @@ THRESHOLDS = {
     "fidelity correlation": (0.9, 0.6),
     "units that come back": (0.75, 0.4),
     "units that answer": (0.75, 0.4),
+    "counterfactuals": (0.9, 0.6),
 }
 MOST_NAMES = 10  # of classes in one sentence
 LEVELS = {"good": "trust", "care": "with care", "no": "do not build on it"}
@@ -52,7 +53,32 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
     >>> findings(json.loads(Path("demo/metrics.json").read_text()))[0].topic
     'the link'
     """
-    return link_findings(metrics["link"], metrics["units"])
+    found = link_findings(metrics["link"], metrics["units"])
+    if metrics.get("counterfactuals"):
+        found.append(_about_counterfactuals(metrics["counterfactuals"]["all"]))
+    return found
+
+
+def _about_counterfactuals(counted: Mapping[str, Any]) -> Finding:
+    """Say whether pictures that change the classifier's mind change that of one that took no part in the search."""
+    topic, judge, own = "counterfactuals", counted["judge"], counted["classifier"]
+    text = (
+        f"In {measured(own['share']):.0%} of {counted['asked']} searches a picture was found that the classifier takes "
+        "for the other class."
+    )
+    if judge is None or counted["asked"] == 0:
+        return Finding("no", topic, f"{text} Not checked: there is no second classifier for these classes.")
+    level = grade(measured(judge["share"]), "counterfactuals")
+    text += (
+        f" The second classifier, which took no part, agrees in {measured(judge['share']):.0%} of the searches "
+        f"({measured(judge['low']):.0%} to {measured(judge['high']):.0%} at 95 % confidence). "
+    )
+    text += {
+        "good": "So they show what tells classes apart, as far as two classifiers can say, and not one's blind spot.",
+        "care": "So some of them show a blind spot of this classifier: look at each.",
+        "no": "So they show this classifier's blind spots more than what tells classes apart.",
+    }[level]
+    return Finding(level, topic, text)
 
 
 def link_findings(link: Mapping[str, Any], units: list[Mapping[str, Any]] | None = None) -> list[Finding]:
