@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
+from .counterfactuals.command import add_arguments as add_counterfactual_arguments
 from .errors import LisError
 from .rankings.command import add_arguments as add_rank_arguments
 from .sweep.command import add_arguments as add_sweep_arguments
@@ -23,6 +24,7 @@ __all__ = ["main"]
 KEPT = {
     "download": "what has arrived is kept where the server allows to go on with it; give the command again.",
     "sweep": "what was finished is kept; give the command again to go on with it.",
+    "counterfactual": "what was said to be written is there, and whole; nothing else is.",
     "lab": "the notebooks that were copied are whole.",
 }
 METHODS = ("ridge", "ols", "elastic_net", "reduced_rank")
@@ -172,6 +174,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     rank = commands.add_parser("rank", help="which units of a sweep change a part most")
     add_rank_arguments(rank)
+
+    counterfactual = commands.add_parser(
+        "counterfactual", help="what has to change for a picture to be of another class"
+    )
+    add_counterfactual_arguments(counterfactual)
 
     lab = commands.add_parser("lab", help="copy the tutorials to a folder and open them in JupyterLab")
     add_lab_arguments(lab)
