@@ -164,7 +164,7 @@ def test_an_error_is_told_once_and_find_tries_again(explorer, monkeypatch):
 def test_the_slow_method_waits_for_find(explorer, monkeypatch):
     explorer.method.value = "paper"
     assert explorer.way is None and "minutes" in explorer.choice._hint.value and explorer.choice.stop.disabled
-    assert "press Find" in explorer.choice.course.figures[0]["text"]
+    assert "press Find" in explorer.course.figures[0]["text"]
     explorer.choice.find.click()
     assert explorer.way.result.settings["method"] == "paper"
     explorer.seed.value = 5
@@ -239,7 +239,8 @@ def test_photographs_are_shown_beside_their_cycle(world, explorer):
     assert len(explorer.picture.panels) == 4 and explorer.way is not None
     expected = convert_range(world[3].images[4], "unit", "byte").permute(1, 2, 0).expand(-1, -1, 3).numpy()
     np.testing.assert_array_equal(explorer.picture.panels[0], expected)
-    assert "lost by the cycle" in explorer.picture.captions[1]
+    assert "pixels off by" in explorer.picture.captions[1]
+    assert "cycle lost" in explorer.choice._facts.value
     check(world, explorer)
     explorer.random()
     assert 0 <= explorer.photograph.value < 6 and explorer.source.value == "photographs"
@@ -253,13 +254,13 @@ def test_photographs_are_shown_beside_their_cycle(world, explorer):
 
 def test_plots_show_the_way_and_the_place(explorer):
     way = explorer.way
-    (course,) = explorer.choice.course.figures
+    (course,) = explorer.course.figures
     rendered, head, boundary = course["data"]
     assert rendered["y"] == pytest.approx(way.margins.tolist()) and head["line"]["dash"] == "dot"
     assert head["y"] == pytest.approx(way.head_margins.tolist())
     assert boundary["x"] == [pytest.approx(way.crossing)] and course["layout"]["shapes"][-1]["x0"] == 1.0
     move(explorer, 0.5)
-    (course,) = explorer.choice.course.figures
+    (course,) = explorer.course.figures
     assert course["layout"]["shapes"][-1]["x0"] == 0.5 and "the line is at 0.50" in course["description"]
     classes, units, areas, light = explorer.charts.figures
     assert classes["data"][1]["x"] == pytest.approx(explorer.state.logits.tolist())

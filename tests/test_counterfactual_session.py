@@ -139,28 +139,34 @@ def test_a_photograph_is_kept_beside_its_cycle(models, session, photographs):
     told = state.cycle_loss()
     assert (f"still {names[1]}" if names[0] == names[1] else f"{names[0]} became {names[1]}") in told
     rms = float((picture - photographs.images[4]).square().mean().sqrt())
-    assert f"pixels {rms:.2f} apart" in told and f"by {float((again - r).norm() / r.norm()):.0%}" in told
+    assert f"pixels off by {rms:.2f}" in told and f"r by {float((again - r).norm() / r.norm()):.0%}" in told
     captions = state.captions()
-    assert captions[0].startswith("photograph: ") and told in captions[1] and len(captions) == 4
-    assert len(state.descriptions()) == 4
+    assert captions[0].startswith("photograph: ") and captions[1].endswith(f"pixels off by {rms:.2f}")
+    assert len(captions) == len(state.descriptions()) == 4 and told in state.descriptions()[1]
     plain = session.show(CounterfactualSetting("disc", 4))
     assert plain.photograph is None and plain.cycle_loss() == "" and len(plain.captions()) == 3
 
 
-def test_photographs_of_another_size_are_shown_in_the_pictures_size(models):
-    large = Photographs(torch.rand(2, 1, 40, 40), torch.zeros(2, dtype=torch.long), CLASSES)
-    small = Photographs(
-        torch.nn.functional.interpolate(large.images, (16, 16), mode="bilinear", antialias=True),
-        large.labels,
-        CLASSES,
-    )
-    classifier = models[1]
-    if classifier.size is not None:
-        large = small
-    state = CounterfactualSession(*models[:3], photographs=large).show(
-        CounterfactualSetting("disc", photograph=1)
-    )
-    torch.testing.assert_close(state.photograph, small.images[1].clamp(0, 1), atol=1e-5, rtol=0)
+def test_photographs_of_another_size_are_shown_in_the_pictures_size():
+    generator = tiny_generator()
+    classifier = tiny_classifier(generator)
+    classifier.size = None  # takes pictures of any size
+    pairs = collect_pairs(generator, classifier, per_class=10, seed=0)
+    large = Photographs(torch.rand(2, 1, 32, 32), torch.zeros(2, dtype=torch.long), CLASSES)
+    session = CounterfactualSession(generator, classifier, fit_link(pairs, penalty=0.01), photographs=large)
+    state = session.show(CounterfactualSetting("disc", photograph=1))
+    expected = large.images[1].reshape(1, 16, 2, 16, 2).mean(dim=(2, 4))
+    torch.testing.assert_close(state.photograph, expected)
+    assert state.rgb().shape == (4, 16, 16, 3)
+
+
+def test_the_classes_on_the_way_are_told_in_order(session):
+    way = session.search(SETTING)
+    names = ["disc", "disc", "cross", "ring", "disc"]
+    logits = torch.stack([torch.eye(3)[CLASSES.index(name)] for name in names])
+    places = torch.tensor([0.0, 0.3, 0.6, 1.0, 1.25])
+    told = replace(way, amounts=places, logits=logits, margins=places - 0.5, head_margins=places)
+    assert told.through == ["disc", "cross", "ring"] and ("through", "disc, cross, ring") in told.facts()
 
 
 def test_part_changes_are_measured_on_both_pictures(session):
@@ -338,7 +344,4 @@ def test_failures_say_why_and_their_best_point_is_shown(models, session):
     best = session.show(setting)
     torch.testing.assert_close(best.tuned, seen(models, way.result.r_end[0])[0])
     assert best.margin == pytest.approx(row.margin_end, abs=1e-3)
-    assert (
-        dict(way.facts())["margin"]
-        == f"{row.margin_start:+.1f} at the start, {row.margin_end:+.1f} at the end"
-    )
+    assert dict(way.facts())["margin"] == f"{row.margin_start:+.1f} to {row.margin_end:+.1f} logits"

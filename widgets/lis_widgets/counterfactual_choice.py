@@ -11,11 +11,10 @@ import ipywidgets
 from lis_toolkit.counterfactuals.setting import METHODS, METRICS, NEAREST, CounterfactualSetting
 from lis_toolkit.counterfactuals.way import Way
 
-from .charts import Charts
 from .explorer_parts import button, dropdown, flow
 from .message import Message
 
-METHOD_NAMES = {"latent": "latent (nearest)", "closed_form": "closed form (quick)", "paper": "paper (slow)"}
+METHOD_NAMES = {"latent": "latent", "closed_form": "closed form", "paper": "paper (slow)"}
 SLOW = (
     "The published search takes up to 2,000 steps and as many renders: it may take minutes, and often finds nothing. "
     "Press Find to begin; Stop ends it."
@@ -36,8 +35,7 @@ class WayChoice(ipywidgets.VBox):
     target, method, metric : ipywidgets.Dropdown
     find, stop : ipywidgets.Button
     verdict : Message
-    course : Charts
-        The margin along the way.
+        Whether a way was found, or why not.
     """
 
     def __init__(
@@ -54,15 +52,17 @@ class WayChoice(ipywidgets.VBox):
         self.metric = dropdown("metric", METRICS, "auto", "in which sense the shift in r is the shortest")
         self.find = button("Find", "search the way to the target", find)
         self.stop = button("Stop", "end the search that is under way", stop)
-        self._hint, self._facts = ipywidgets.HTML(), ipywidgets.HTML()
-        self.verdict, self.course = Message(), Charts()
+        for field in (self.target, self.method, self.metric):
+            field.style.description_width = "52px"
+        self._hint, self._facts = (ipywidgets.HTML(layout={"width": "auto"}) for _ in range(2))
+        self.verdict = Message()
         self._react, self._quiet = react, False
         self._told: Way | None = None
         self.offer((NEAREST, *goals))
         self.busy(False)
         fields = flow(self.target, self.method, self.metric)
         buttons = flow(self.find, self.stop)
-        super().__init__([fields, buttons, self._hint, self.verdict, self._facts, self.course])
+        super().__init__([fields, buttons, self._hint, self.verdict, self._facts])
         self.add_class("lis-ranking")
         for control in (self.target, self.method, self.metric):
             control.observe(self._changed, "value")
@@ -109,19 +109,19 @@ class WayChoice(ipywidgets.VBox):
         self._tell(None)
         (self.verdict.error if error else self.verdict.note)(text)
 
-    def show(self, way: Way | None) -> None:
-        """Say what is known of a way; of none, nothing."""
+    def show(self, way: Way | None, lost: str = "") -> None:
+        """Say what is known of a way, and what the cycle lost of a photograph; of no way, nothing."""
         if way is not None and way is self._told:
             return
-        self._tell(way)
+        self._tell(way, lost)
         if way is None:
             self.verdict.clear()
         else:
             (self.verdict.note if way.success else self.verdict.error)(way.verdict())
 
-    def _tell(self, way: Way | None) -> None:
+    def _tell(self, way: Way | None, lost: str = "") -> None:
         self._told = way
-        rows = [] if way is None else way.facts()
+        rows = [] if way is None else way.facts() + ([("cycle lost", lost)] if lost else [])
         cells = "".join(f"<dt>{html.escape(what)}</dt><dd>{html.escape(text)}</dd>" for what, text in rows)
         self._facts.value = f'<dl class="lis-facts">{cells}</dl>' if rows else ""
 

@@ -26,6 +26,7 @@ from lis_toolkit.pairs import Pairs
 from lis_toolkit.parts.segmenter import Segmenter
 from lis_toolkit.stylegan import Generator
 
+from .charts import Charts
 from .counterfactual_choice import SLOW, WayChoice
 from .counterfactual_figures import carriers_figure, course_figure, part_figures
 from .counterfactual_start import PHOTOGRAPHS, SourceControls
@@ -75,8 +76,8 @@ class CounterfactualExplorer(SavedExplorer):
         What all controls say.
     state : CounterfactualState
         What the present setting shows; a LisError if that failed.
-    session, choice, picture, sliders, charts, files, message
-        The parts it is made of.
+    session, choice, picture, sliders, course, charts, files, message
+        The parts it is made of; `course` is the plot of the margin along the way.
 
     Raises
     ------
@@ -131,7 +132,8 @@ class CounterfactualExplorer(SavedExplorer):
         )
         self.target, self.method, self.metric = self.choice.target, self.choice.method, self.choice.metric
         self.add_class("lis-counterfactuals")
-        self._begin(self.choice)
+        self.course = Charts()
+        self._begin(self.choice, self.course)
 
     def _build_controls(self, which: str | None, seed: int, psi: float | None) -> None:
         super()._build_controls(which, seed, psi)
@@ -377,7 +379,7 @@ class CounterfactualExplorer(SavedExplorer):
             self._change(replace(self._setting, target=NEAREST, place=1.0))
             return
         if self.way is not None:
-            self.choice.show(self.way)
+            self.choice.show(self.way, self._state.cycle_loss() if self._state else "")
         self._seek()
 
     def _arrange(self) -> None:
@@ -413,7 +415,7 @@ class CounterfactualExplorer(SavedExplorer):
 
     def _plot(self) -> None:
         super()._plot()
-        self.choice.course.show_later(
+        self.course.show_later(
             self._guarded(lambda: [course_figure(self.way, self._setting.place)], otherwise=())
         )
 

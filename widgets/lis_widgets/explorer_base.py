@@ -117,11 +117,11 @@ class Explorer(Snapshot, ipywidgets.VBox):
         self.outlines.observe(lambda _: self._outline(), "value")
         self.companions.observe(lambda _: self._adjust(), "value")
 
-    def _begin(self, left: ipywidgets.Widget) -> None:
-        """Put the parts together, with what is chosen from at the left, and show the first setting."""
+    def _begin(self, left: ipywidgets.Widget, *below: ipywidgets.Widget) -> None:
+        """Put the parts together, what is chosen from left and more below the sliders; show the first setting."""
         self.sliders.on_move(self._guarded(self._moved))
         self.sliders.on_action(self._guarded(self._acted))
-        right = ipywidgets.VBox([self.picture, self.sliders, self.message])
+        right = ipywidgets.VBox([self.picture, self.sliders, self.message, *below])
         right.add_class("lis-right")
         body = ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})
         body.add_class("lis-body")

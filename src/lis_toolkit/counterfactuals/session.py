@@ -20,10 +20,11 @@ from ..names import class_index, whole_number
 from ..pairs import Pairs
 from ..parts.segmenter import Segmenter
 from ..stylegan import Generator
+from .cycle import like_generated
 from .find import find_counterfactuals
 from .result import Counterfactuals
 from .setting import NEAREST, CounterfactualSetting
-from .state import PHOTOGRAPH, RAW_LOGITS, RAW_R, CounterfactualState, on_screen
+from .state import PHOTOGRAPH, RAW_LOGITS, RAW_R, CounterfactualState
 from .stopping import stoppable
 from .way import COURSE, Way, at_place, margins_of
 
@@ -112,10 +113,10 @@ class CounterfactualSession(UnitSession):
         torch.Size([1, 32, 32])
         """
         start = super().start_photograph(self.check_photograph(index))
-        raw = self.photographs.images[index]  # type: ignore[union-attr]
+        raw = self.photographs.images[index : index + 1].float().cpu()  # type: ignore[union-attr]
         logits = self.classifier.head(start.r[None].to(self.classifier.device, self.classifier.dtype))[0]
         start.kept[RAW_R], start.kept[RAW_LOGITS] = start.r, logits.float().cpu()
-        start.kept[PHOTOGRAPH] = on_screen(raw, start.picture)
+        start.kept[PHOTOGRAPH] = like_generated(raw, self.generator)[0]
         return start
 
     def start_of(self, setting: UnitSetting) -> UnitStart:

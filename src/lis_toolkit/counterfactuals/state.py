@@ -12,12 +12,13 @@ from torch import Tensor
 from ..explore.pictures import enlarged, picture_rgb
 from ..explore.state import UnitState
 from ..parts.measures import ABSENT, measure_parts
+from .rows import pixel_rms
 from .way import margins_of
 
 if TYPE_CHECKING:
     from ..parts import Legend
 
-__all__ = ["PHOTOGRAPH", "RAW_LOGITS", "RAW_R", "CounterfactualState", "on_screen"]
+__all__ = ["PHOTOGRAPH", "RAW_LOGITS", "RAW_R", "CounterfactualState"]
 
 PHOTOGRAPH, RAW_R, RAW_LOGITS = "photograph", "raw r", "raw logits"  # names of what a start keeps
 
@@ -32,7 +33,7 @@ class CounterfactualState(UnitState):
     place : along the way, 0 the cycled start, 1 its end.
     change_sd : [R], change of the re-encoded activations since the cycled start, in standard deviations.
     parts : uint8 [2, H, W], the parts of the cycled start and of the picture here, where there is a segmenter.
-    photograph : [C, H, W], where the start is one, of the size of the pictures.
+    photograph : [C, H, W], where the start is one, in the pictures' size and channels.
     raw_r, raw_logits : [R], [K], what the classifier says of the photograph itself.
     """
 
@@ -76,8 +77,11 @@ class CounterfactualState(UnitState):
         raw, again = (self.classes[int(v.argmax())] for v in (self.raw_logits, self.start_logits))
         kept = f"still {again}" if raw == again else f"{raw} became {again}"
         error = float((self.start_r - self.raw_r).norm() / self.raw_r.norm().clamp_min(1e-12))
-        apart = float((self.start.mean(0) - self.photograph.mean(0)).square().mean().sqrt())
-        return f"{kept}; pixels {apart:.2f} apart (RMS, of 1), activations by {error:.0%}"
+        return f"{kept}; pixels off by {self._pixels_off():.2f} (RMS, of 1), activations r by {error:.0%}"
+
+    def _pixels_off(self) -> float:
+        assert self.photograph is not None
+        return float(pixel_rms(self.start[None], self.photograph[None]))
 
     def captions(self, outlines: bool = False) -> list[str]:
         """Say in a line each what the pictures of `rgb` are."""
@@ -90,9 +94,9 @@ class CounterfactualState(UnitState):
         seen = f": {self._seen(self.raw_logits)}" if self.raw_logits is not None else ""
         return [
             f"photograph{seen}",
-            f"{own}; lost by the cycle: {self.cycle_loss()}",
+            f"{own}; pixels off by {self._pixels_off():.2f}",
             here,
-            f"{difference} (to the cycled start)",
+            f"{difference} than the cycled start",
         ]
 
     def descriptions(self, outlines: bool = False) -> list[str]:
@@ -137,21 +141,3 @@ class CounterfactualState(UnitState):
                 row["luminance"] = (float(light[0, p]), float(light[1, p]))
             rows.append((part, row))
         return rows
-
-
-def on_screen(photograph: Tensor, beside: Tensor) -> Tensor:
-    """Return a photograph [C, H, W] in the size of another picture, to be shown and compared beside it.
-
-    Examples
-    --------
-    >>> on_screen(torch.rand(3, 300, 200), torch.rand(1, 32, 32)).shape
-    torch.Size([3, 32, 32])
-    """
-    photograph = photograph.detach().float().cpu()
-    size = tuple(beside.shape[-2:])
-    if tuple(photograph.shape[-2:]) == size:
-        return photograph
-    resized = torch.nn.functional.interpolate(
-        photograph[None], size=size, mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized[0].clamp(0, 1)

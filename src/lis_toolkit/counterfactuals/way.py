@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..names import whole_number
+from .paths import lines
 from .result import START_IS_TARGET, Counterfactuals
 from .setting import FARTHEST
 
@@ -32,16 +33,12 @@ def margins_of(logits: Tensor, target: int) -> Tensor:
 def at_place(result: Counterfactuals, place: float, row: int = 0) -> Tensor:
     """Return activations [R] at a place of a result's way: 0 its start, 1 its end, beyond that straight on.
 
-    Units that are not negative at both ends stay so, as activations of a ReLU do.
-
     Examples
     --------
     >>> torch.equal(at_place(result, 0.0), result.r_start[0])
     True
     """
-    first, last = result.r_start[row], result.r_end[row]
-    r = torch.lerp(first, last, place)
-    return torch.where((first >= 0) & (last >= 0), r.clamp_min(0), r)
+    return lines(result.r_start[row : row + 1], result.r_end[row : row + 1], torch.tensor([place]))[0, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +92,12 @@ class Way:
         """Place where the head says so of the activations, or None."""
         return first_crossing(self.amounts, self.head_margins)
 
+    @property
+    def through(self) -> list[str]:
+        """Classes that the pictures are of, from the start to the end of the way, in order."""
+        seen = [self.classes[k] for k in self.logits[self.amounts <= 1].argmax(dim=1).tolist()]
+        return [name for k, name in enumerate(seen) if k == 0 or name != seen[k - 1]]
+
     def carriers(self, count: int = 10) -> list[tuple[int, float, float]]:
         """Return (unit, shift in its standard deviations, share of the squared shift), those that carry most first.
 
@@ -127,22 +130,20 @@ class Way:
 
     def facts(self) -> list[tuple[str, str]]:
         """Return what is known of the way, as (what, how much), in words that fit beside each other."""
-        tell = self._told
+        tell, units = self._told, len(self.shift_sd)
+        at, guess = (
+            "not crossed" if place is None else f"at {place:.2f}"
+            for place in (self.crossing, self.head_crossing)
+        )
         facts = [
-            ("margin", f"{tell('margin_start'):+.1f} at the start, {tell('margin_end'):+.1f} at the end")
+            ("margin", f"{tell('margin_start'):+.1f} to {tell('margin_end'):+.1f} logits"),
+            ("boundary", f"{at}; linear head: {guess}"),
+            ("through", ", ".join(self.through)),
+            ("distance", f"{tell('distance_w'):.2f} in w, {tell('distance_r'):.2f} in r"),
+            ("units", f"{tell('units_90'):.0f} of {units} carry 90% of the shift"),
+            ("search", f"{tell('renders')} renders, {tell('steps')} steps, {tell('seconds'):.1f} s"),
         ]
-        crossing, head = self.crossing, self.head_crossing
-        at = "not crossed" if crossing is None else f"crossed at {crossing:.2f} of the way"
-        guess = "never" if head is None else "at the start" if head == 0 else f"at {head:.2f}"
-        facts.append(("boundary", f"{at} (the linear head says {guess})"))
-        far = f"{tell('distance_w'):.2f} in w, {tell('distance_r'):.2f} in r"
-        facts.append(("distance", far))
-        facts.append(("units", f"{tell('units_90'):.0f} of {len(self.shift_sd)} carry 90% of the shift"))
-        steps, renders = int(tell("steps")), int(tell("renders"))
-        facts.append(("search", f"{renders} renders, {steps} steps, {tell('seconds'):.2f} s"))
-        if tell("way"):
-            facts.append(("way", str(tell("way"))))
-        return facts
+        return facts + ([("way", str(tell("way")))] if tell("way") else [])
 
 
 def first_crossing(amounts: Tensor, margins: Tensor) -> float | None:

@@ -74,9 +74,10 @@ function render({ model, el }) {
   function fit() {
     const [count, , width] = model.get("shape");
     if (!count) return;
-    const columns = Math.min(model.get("columns") || count, count);
+    let columns = Math.min(model.get("columns") || count, count);
     const target = model.get("target");
-    // Few panels stay side by side in a narrow page; many wrap.
+    // Few panels stay side by side in a narrow page; many wrap, and four that would get tiny.
+    if (count === 4 && columns === 4 && available > 0 && available < 2 * target) columns = 2;
     const room = columns <= 4 && available > 0 ? (available - GAP * (columns - 1)) / columns : available || target;
     const { css, crisp } = panelWidth(width, target, room);
     row.classList.toggle("lis-crisp", crisp);
