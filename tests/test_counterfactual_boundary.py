@@ -147,7 +147,7 @@ def test_the_bend_is_half_way_against_the_chord_on_any_grid(result, boundary):
     assert again.bend.to_numpy() == pytest.approx(expected.numpy(), abs=1e-4)
 
 
-def test_neither_batch_nor_order_matter_and_a_finer_tolerance_goes_on(result, boundary):
+def test_neither_batch_nor_order_matter_and_a_finer_tolerance_goes_on(result, boundary, capsys):
     generator, classifier, _, link = tiny_models()
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1)).tolist()
     mixed = locate_boundary(result.subset(order), generator, classifier, link, batch_size=5)
@@ -159,7 +159,10 @@ def test_neither_batch_nor_order_matter_and_a_finer_tolerance_goes_on(result, bo
     fine = locate_boundary(result, generator, classifier, link, tolerance=1e-5)
     gain = (boundary.crossing - fine.crossing).dropna()
     assert (gain >= 0).all() and (gain <= 1e-3).all() and gain.max() > 1e-4
-    whole = locate_boundary(result, generator, classifier, link, tolerance=1.0)
+    whole = locate_boundary(result, generator, classifier, link, tolerance=1.0, progress=True)
+    locate_boundary(result, generator, classifier, link, tolerance=0.01, progress=True)
+    crossed = int(boundary.crossing.notna().sum())
+    assert f"{4 * crossed}/{4 * crossed}" in capsys.readouterr().err  # 1/8 is halved four times
     assert set((whole.crossing.dropna() * 8) % 1) == {0.0}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..classifiers import Classifier
 from ..errors import LisError
@@ -35,6 +36,7 @@ def locate_boundary(
     link: Link,
     tolerance: float = 1e-3,
     batch_size: int = 64,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Find where each path first crosses into its target class, on rendered pictures.
 
@@ -45,7 +47,8 @@ def locate_boundary(
     Parameters
     ----------
     tolerance : of the amount t along the path, which is 0 at the cycled start and 1 at the end.
-    batch_size : pictures at a time.
+    batch_size : pictures at a time; it changes no result beyond rounding.
+    progress : show a progress bar over pictures.
 
     Returns
     -------
@@ -88,10 +91,12 @@ def locate_boundary(
     seen = _Seen(result, generator, classifier, link, batch_size)
     low, high, there = _bracket(result.margins.numpy(), result.amounts.double().numpy())
     rows = np.flatnonzero(there)
-    while len(rows := rows[high[rows] - low[rows] > tolerance]):
-        middle = (low[rows] + high[rows]) / 2
-        inside = seen.margins(rows, middle) > 0
-        high[rows[inside]], low[rows[~inside]] = middle[inside], middle[~inside]
+    halvings = np.ceil(np.log2(np.maximum((high - low)[rows] / tolerance, 1)))
+    with tqdm(total=int(halvings.sum()), desc="boundary", unit="picture", disable=not progress) as bar:
+        while len(rows := rows[high[rows] - low[rows] > tolerance]):
+            middle = (low[rows] + high[rows]) / 2
+            inside = seen.margins(rows, middle, bar) > 0
+            high[rows[inside]], low[rows[~inside]] = middle[inside], middle[~inside]
     crossing = np.where(there, high, np.nan)
     return _table(result, classifier, link, seen, crossing)
 
@@ -102,19 +107,14 @@ class _Seen:
     def __init__(
         self, result: Counterfactuals, generator: Generator, classifier: Classifier, link: Link, size: int
     ) -> None:
-        self.result, self.generator, self.classifier, self.link, self.size = (
-            result,
-            generator,
-            classifier,
-            link,
-            size,
-        )
+        self.result, self.size = result, size
+        self.generator, self.classifier, self.link = generator, classifier, link
         self.targets = result.targets
         grid = result.amounts.double().tolist()
         tops = result.logits.argmax(-1).tolist()  # N lists of P
         self.places = [list(zip(grid, row, strict=True)) for row in tops]  # per row: (t, class)
 
-    def margins(self, rows: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+    def margins(self, rows: np.ndarray, amounts: np.ndarray, bar: Any = None) -> np.ndarray:
         """Return the rendered margins of one place on each of some rows."""
         found = [np.zeros(0)]
         for begin in range(0, len(rows), self.size):
@@ -126,6 +126,8 @@ class _Seen:
             for row, place, top in zip(own.tolist(), places.tolist(), logits.argmax(1).tolist(), strict=True):
                 self.places[row].append((place, top))
             found.append(target_margins(logits, self.targets[own]).double().numpy())
+            if bar is not None:
+                bar.update(len(own))
         return np.concatenate(found)
 
     def through(self, row: int, until: float) -> str:
