@@ -133,7 +133,7 @@ def test_what_is_not_there_is_named(models, result, segmenter):
     with pytest.raises(LisError, match="confidence"):
         unit_carriers(result, link, confidence=1.0)
     with pytest.raises(LisError, match="units, the link"):
-        unit_carriers(replace(result, r_start=result.r_start[:, 1:]), link)
+        unit_carriers(replace(result, r_start=result.r_start[:, 1:], r_end=result.r_end[:, 1:]), link)
     with pytest.raises(LisError, match="Did you mean 'area'"):
         part_carriers(result, generator, link, segmenter, measures=["areas"])
     with pytest.raises(LisError, match="empty"):

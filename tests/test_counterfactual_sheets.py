@@ -13,7 +13,6 @@ from PIL import Image
 from lis_toolkit import LisError
 from lis_toolkit.counterfactuals import counterfactual_sheet, cycle_loss, margin_figure
 from lis_toolkit.counterfactuals.margin_plots import first_crossing
-from lis_toolkit.counterfactuals.rows import margins_along
 from lis_toolkit.counterfactuals.sheets import chosen_rows, difference_colours
 from lis_toolkit.pixel_sheet import BAD, GOOD
 from tiny_counterfactuals import moved, tiny_models
@@ -175,7 +174,7 @@ def test_lines_are_the_rendered_margins_and_dots_the_heads(models, result):
     axes = margin_figure(result, rows, classifier=classifier).axes[0]
     rendered = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 5]
     head = [line for line in axes.lines if line.get_linestyle() == ":"]
-    margins = margins_along(result)
+    margins = result.margins
     assert len(rendered) == len(head) == 2
     for line, dots, row in zip(rendered, head, rows, strict=True):
         assert np.asarray(line.get_ydata()) == pytest.approx(margins[row].numpy(), abs=1e-5)
@@ -199,7 +198,7 @@ def test_the_boundary_of_the_caller_is_marked(result):
 def test_many_paths_have_a_median(result):
     axes = margin_figure(result, result.table["success"]).axes[0]
     found = [line for line in axes.lines if str(line.get_label()).startswith("rendered, median of")]
-    good = margins_along(result)[torch.tensor(result.table["success"].tolist())]
+    good = result.margins[torch.tensor(result.table["success"].tolist())]
     assert len(found) == 1 and len(good) > 6
     assert np.asarray(found[0].get_ydata()) == pytest.approx(np.median(good.numpy(), axis=0), abs=1e-5)
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..classifiers import Classifier
 from ..errors import LisError
 from ..pixel_sheet import BAD, FAINT, GOOD, INK, PALETTE, figure_class
 from ..plots import quiet
-from .rows import margins_along, target_margins, target_places
+from .agreement import head_margins
 from .sheets import chosen_rows
 
 if TYPE_CHECKING:
@@ -22,26 +20,10 @@ if TYPE_CHECKING:
 
     from .result import Counterfactuals
 
-__all__ = ["first_crossing", "head_margins", "margin_figure"]
+__all__ = ["first_crossing", "margin_figure"]
 
 NAMED = 6  # paths that are told apart by colour
 COLOURS = tuple(colour for colour in PALETTE if colour != "#F0E442")  # yellow on white can't be seen
-
-
-@torch.no_grad()
-def head_margins(result: Counterfactuals, classifier: Classifier, rows: np.ndarray) -> Tensor:
-    """Return what the head says of the activations along the paths: margins of the target, [n, P].
-
-    Raises
-    ------
-    LisError : a classifier without a head.
-    """
-    if not classifier.has_head:
-        raise LisError(f"classifier {classifier.name!r} has no head to ask.")
-    places = torch.from_numpy(rows)
-    path = torch.lerp(result.r_start[places, None], result.r_end[places, None], result.amounts[None, :, None])
-    logits = classifier.head(path.to(classifier.device, classifier.dtype)).float().cpu()  # [n, P, K]
-    return target_margins(logits, target_places(result.table["target"].iloc[rows], classifier.classes))
 
 
 def first_crossing(amounts: np.ndarray, margins: np.ndarray) -> np.ndarray:
@@ -90,9 +72,10 @@ def margin_figure(
         raise LisError(
             f"the boundary has {len(boundary)} rows, the result {len(result)}; give that of this result."
         )
+    part = result.subset(picked)
     amounts = result.amounts.numpy()
-    margins = margins_along(result)[torch.from_numpy(picked)].numpy()  # [n, P]
-    head = None if classifier is None else head_margins(result, classifier, picked).numpy()
+    margins = part.margins.numpy()  # [n, P]
+    head = None if classifier is None else head_margins(part, classifier)
     crossing = first_crossing(amounts, margins)
     if boundary is not None:
         crossing = boundary["crossing"].to_numpy(float)[picked]
@@ -111,7 +94,7 @@ def margin_figure(
             f"margin asked for, {margin:.1f}", (0.005, margin), xycoords=("axes fraction", "data"), fontsize=8,
             va="bottom", color=FAINT,
         )  # fmt: skip
-    (_few if few else _many)(axes, result.table.iloc[picked], amounts, margins, head, crossing)
+    (_few if few else _many)(axes, part.table, amounts, margins, head, crossing)
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of the way from start to end", fontsize=8)
     axes.set_ylabel("margin of the target against the best other class (logits)", fontsize=8)

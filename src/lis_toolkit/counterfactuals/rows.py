@@ -24,16 +24,7 @@ if TYPE_CHECKING:
 
     from .result import Counterfactuals
 
-__all__ = [
-    "asked",
-    "judge_places",
-    "margins_along",
-    "pixel_rms",
-    "row_measures",
-    "target_margins",
-    "target_places",
-    "total_fall",
-]
+__all__ = ["asked", "judge_places", "pixel_rms", "row_measures", "target_places", "total_fall"]
 
 COPIED = (
     "start", "origin", "cycled", "target", "success", "reason", "way", "steps", "renders", "seconds", "distance_r",
@@ -63,24 +54,6 @@ def target_places(targets: Iterable[str], classes: Sequence[str]) -> Tensor:
     """Return the indices [N] of target names."""
     index = {name: k for k, name in enumerate(classes)}
     return torch.tensor([index[str(name)] for name in targets], dtype=torch.long)
-
-
-def target_margins(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return by how much the logit of targets [N] exceeds the best other one, for logits [N, P, K]: [N, P].
-
-    Examples
-    --------
-    >>> target_margins(torch.tensor([[[1.0, 4.0, 2.0]]]), torch.tensor([1]))
-    tensor([[2.]])
-    """
-    places = targets[:, None, None].expand(-1, logits.shape[1], 1)
-    own = logits.gather(2, places)[..., 0]
-    return own - logits.scatter(2, places, -torch.inf).amax(dim=2)
-
-
-def margins_along(result: Counterfactuals) -> Tensor:
-    """Return the rendered margins [N, P] of the target against the best other class along the paths."""
-    return target_margins(result.logits.float(), target_places(result.table["target"], result.classes))
 
 
 def total_fall(margins: Tensor) -> Tensor:
@@ -160,7 +133,7 @@ def row_measures(
         rows[name] = columns[name].numpy().astype(float)
     if starts is not None and ends is not None:
         rows["perceptual"] = (ends - starts).norm(dim=1).numpy().astype(float)
-    rows["fall"] = total_fall(margins_along(result)).numpy().astype(float)
+    rows["fall"] = total_fall(result.margins).numpy().astype(float)
     return rows, starts, ends
 
 

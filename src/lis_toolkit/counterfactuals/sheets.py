@@ -21,7 +21,8 @@ from ..pixel_sheet import BAD, FAINT, GOOD, INK, PixelSheet
 from ..sheets import MOST_OVERVIEW, picture_scale
 from ..stylegan import Generator
 from .cycle import CycleLoss, cycle_loss
-from .rows import asked, judge_places, target_margins, target_places
+from .paths import target_margins
+from .rows import asked, judge_places
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -154,8 +155,7 @@ def _look(
         judge_places(result.classes, judge)
         said = extract_features(judge, x).predictions
         judged = np.array(judge.classes, dtype=object)[said.numpy()].reshape(shape)
-    targets = target_places(result.table["target"].astype(str).iloc[picked], tuple(classifier.classes))
-    margins = target_margins(logits.unflatten(0, shape), targets)
+    margins = target_margins(logits.unflatten(0, shape), result.targets[places])
     return _Shown(x.unflatten(0, shape), names[logits.argmax(1).numpy()].reshape(shape), margins, judged)
 
 
