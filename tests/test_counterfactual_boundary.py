@@ -1,6 +1,7 @@
 """The boundary along a path: against a dense scan of rendered pictures; what the head says of the same line."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from lis_toolkit import Classifier
 from lis_toolkit.counterfactuals.agreement import head_agreement, head_margins
 from lis_toolkit.counterfactuals.boundary import ARROW, head_crossings, locate_boundary
 from lis_toolkit.counterfactuals.class_distances import class_distances
+from lis_toolkit.counterfactuals.passages import passed_classes
 from lis_toolkit.counterfactuals.paths import target_margins
 from lis_toolkit.counterfactuals.result import Counterfactuals
 from lis_toolkit.errors import LisError
@@ -277,3 +279,19 @@ def test_distances_of_class_pairs_come_from_the_boundary(result, boundary):
             assert distances.counts[i, j] == values.notna().sum()
             assert distances.left_out[i, j] == values.isna().sum()
             assert distances.mean[i, j] == pytest.approx(values.mean(), nan_ok=True)
+
+
+def test_passed_classes_are_counted_once_a_path():
+    rows = [
+        ("Coat", "Shirt", 0.5, "Pullover"), ("Coat", "Shirt", 0.5, "Pullover → Coat → Pullover → Dress"),
+        ("Coat", "Shirt", 0.5, ""), ("Coat", "Shirt", np.nan, "Dress"), ("Shirt", "Coat", 0.1, "Dress"),
+        ("Bag", "Coat", 0.2, ""),
+    ]  # fmt: skip
+    table = passed_classes(pd.DataFrame(rows, columns=["cycled", "target", "crossing", "through"]))
+    assert table.to_numpy().tolist() == [
+        ["Shirt", "Coat", "Dress", 1, 1, 1.0],
+        ["Coat", "Shirt", "Pullover", 2, 3, 2 / 3],
+        ["Coat", "Shirt", "Dress", 1, 3, 1 / 3],
+    ]
+    with pytest.raises(LisError, match="lacks through"):
+        passed_classes(pd.DataFrame({"cycled": [], "target": [], "crossing": []}))

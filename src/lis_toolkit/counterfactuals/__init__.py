@@ -14,6 +14,7 @@ from .find import find_counterfactuals
 from .margin_plots import margin_figure
 from .measures import CounterfactualMeasures, measure_counterfactuals
 from .part_carriers import part_carriers, part_sentence
+from .passages import passed_classes
 from .rendered import Looker, Seen, rendered_margin
 from .result import COLUMNS, START_IS_TARGET, Counterfactuals
 from .session import CounterfactualSession
@@ -58,6 +59,7 @@ __all__ = [
     "measure_counterfactuals",
     "part_carriers",
     "part_sentence",
+    "passed_classes",
     "rendered_margin",
     "shortest_shift",
     "sparse_shift",
