@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..classifiers import Classifier
 from ..link import Link
@@ -16,11 +18,16 @@ from .closed_form import closed_form
 from .latent import latent
 from .nearest import nearest_targets
 from .paper import paper
-from .problem import NEAREST, Problem, pose
+from .problem import Problem, pose
+from .progress import Progress, expected_renders
 from .rendered import Looker
 from .result import Counterfactuals
-from .search import Found, Method, Metric, Search
+from .search import Found, Method, Metric, Outcome, Search
 from .summary import summarise
+
+WINDOW = (
+    2**24
+)  # numbers of activations that are under way at once: bounds the memory of a search over many rows
 
 
 @torch.no_grad()
@@ -87,46 +94,57 @@ def find_counterfactuals(
         steps=steps, points=points, batch_size=batch_size, seed=seed,
     )  # fmt: skip
     began = time.perf_counter()
-    look = Looker(generator, classifier, link, len(problem.start), batch_size)
-    search, cycled, skip = _begin(problem, look)
-    found = _run(problem, search.part(~skip))
-    seconds = time.perf_counter() - began
-    return summarise(problem, search, cycled, skip, found, seconds)
+    with tqdm(total=len(problem.start), disable=not progress, desc="counterfactuals", unit="row") as bar:
+        seen = Progress(bar, len(problem.start), expected_renders(problem.options)) if progress else None
+        look = Looker(generator, classifier, link, len(problem.start), batch_size, seen)
+        again, logits = look.features(problem.r.to(link.device))  # of the cycled starts
+        look.renders[_first(problem.start)] += 1
+        parts = [
+            _search(problem, look, rows.to(link.device), logits)
+            for rows in torch.arange(len(problem.start)).split(
+                max(16 * batch_size, WINDOW // problem.r.shape[1])
+            )
+        ]
+        bar.update(len(problem.start) - bar.n)
+    return summarise(problem, look, Outcome.joined(parts), again, logits, time.perf_counter() - began)
 
 
-def _begin(problem: Problem, look: Looker) -> tuple[Search, Tensor, Tensor]:
-    """Look at the starts; choose nearest targets; say which rows have nothing to search for."""
-    device = look.link.device
-    r, origin = (x[problem.start].to(device) for x in (problem.r, problem.origin))
-    rows = torch.arange(len(r), device=device)
-    target = problem.target.to(device)
-    options = problem.options
+def _first(start: Tensor) -> Tensor:
+    """Return the first row [S] of every start."""
+    return torch.cat([start.new_ones(1), start.diff()]).nonzero()[:, 0]
+
+
+def _search(problem: Problem, look: Looker, rows: Tensor, logits: Tensor) -> Outcome:
+    """Search for some rows [n]: their nearest targets first where none were named."""
+    options, start = problem.options, problem.start[rows.cpu()]
+    r, origin = (x[start].to(rows.device) for x in (problem.r, problem.origin))
+    target = problem.target.to(rows.device)[rows]
     search = Search(look, r, origin, target, rows, options.margin, problem.floor, options.metric, problem.head,
                     problem.statistics)  # fmt: skip
-    logits = look(r, target.clamp_min(0), rows).logits
-    cycled = logits.argmax(dim=1)  # [N]
-    if bool((target == NEAREST).any()):
-        excluded = (~problem.rivals.to(device)).repeat(len(r), 1)  # [N, K]
+    cycled, first = logits.argmax(dim=1)[start.to(rows.device)], None
+    if problem.nearest:
+        excluded = (~problem.rivals.to(rows.device)).repeat(len(r), 1)  # [n, K]
         excluded.scatter_(1, origin[:, None], True).scatter_(1, cycled[:, None], True)
-        if options.method == "paper":  # without a metric: what the head says most of
+        if options.method == "paper":  # it has no notion of near: the class that the head says most of
             said = look.classifier.head(r).masked_fill(excluded, -torch.inf)
-            target = said.argmax(dim=1)
+            search = replace(search, target=torch.where(excluded.all(dim=1), origin, said.argmax(dim=1)))
         else:
-            target = nearest_targets(search, excluded)
-        search = Search(**{**search.__dict__, "target": target})
-    return search, cycled, (target == cycled) | (target == origin)
+            target, first = nearest_targets(search, excluded)
+            search = replace(search, target=target)
+    skip = (search.target == cycled) | (search.target == origin)
+    found = _run(problem, search.part(~skip), first.part(~skip) if first is not None else None)
+    return Outcome.of(search, skip, found)
 
 
-def _run(problem: Problem, search: Search) -> Found:
+def _run(problem: Problem, search: Search, first: Found | None) -> Found:
     options = problem.options
     if len(search.r) == 0:  # every start is of its target class already
-        return Found(search.r, torch.zeros(0, dtype=torch.bool, device=search.r.device), [])
+        return Found(search.r, torch.zeros_like(search.rows, dtype=torch.bool), [], search.rows.cpu())
     if options.method == "paper":
         seeds = [
             [options.seed, problem.keys[int(problem.start[row])], goal]
             for row, goal in zip(search.rows.tolist(), search.target.tolist(), strict=True)
         ]
         return paper(search, seeds, options.steps)
-    if options.method == "latent":
-        return latent(search, options.realism, options.steps)
-    return closed_form(search)
+    first = closed_form(search) if first is None else first
+    return latent(search, first, options.realism, options.steps) if options.method == "latent" else first

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .closed_form import closed_form
 from .line import move_back
 from .search import SLACK, Found, Search
 
@@ -16,7 +15,7 @@ BEYOND = 0.3  # logits that a step aims beyond the margin, since the boundary is
 FELL = 1.5  # logits below the margin from which a row goes back to its best point
 
 
-def latent(search: Search, realism: float = 0.1, steps: int = STEPS) -> Found:
+def latent(search: Search, first: Found, realism: float = 0.1, steps: int = STEPS) -> Found:
     """Shorten the closed form's way in gradient steps along the surface of equal rendered margin.
 
     What falls is |w - w(r)| / spread + realism * (Mahalanobis distance of w to the target class)^2 / W. A step is its
@@ -29,9 +28,8 @@ def latent(search: Search, realism: float = 0.1, steps: int = STEPS) -> Found:
 
     Examples
     --------
-    >>> found = latent(search, realism=0.1)
+    >>> found = latent(search, closed_form(search), realism=0.1)
     """
-    first = closed_form(search)
     slid = _slide(search, first, realism, steps)
     goal = search.margin + SLACK
     some = search.part(slid.reached)
@@ -59,7 +57,6 @@ def _slide(search: Search, first: Found, realism: float, steps: int) -> Found:
         least[live[better]], best[live[better]] = cost[better], here[better]
         known = ~least[live].isinf()
         rate[live[known & ~better]] *= SHRINK
-        assert seen.slope is not None
         move = _step(here, seen.slope @ link.A, fall @ link.A, goal + BEYOND - seen.smooth, rate[live], sigma,
                      search.floor)  # fmt: skip
         fell = known & (seen.margin < goal - FELL)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .rendered import Looker
 
+HALVINGS = 3  # of the way back
+
 
 def first_valid(
     look: Looker, r: Tensor, d: Tensor, target: Tensor, rows: Tensor, margin: float, amounts: Sequence[float],
@@ -49,7 +51,13 @@ def first_valid(
 
 
 def move_back(
-    look: Looker, r: Tensor, there: Tensor, target: Tensor, rows: Tensor, margin: float, rounds: int = 3
+    look: Looker,
+    r: Tensor,
+    there: Tensor,
+    target: Tensor,
+    rows: Tensor,
+    margin: float,
+    rounds: int = HALVINGS,
 ) -> Tensor:
     """Halve the way from r to `there` (which has the margin), keeping the nearest point [n, R] seen to have it.
 

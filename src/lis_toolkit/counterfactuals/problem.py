@@ -22,8 +22,6 @@ from ..stylegan import Generator
 from . import latent, paper
 from .search import Method, Metric
 
-NEAREST = -1  # in `target`: still to be found
-
 
 @dataclass(frozen=True)
 class Options:
@@ -49,7 +47,9 @@ class Problem:
     images : [S, C, H, W], the photographs they are of, or None.
     keys : int [S], a number made of what was given of each start: its random numbers depend on nothing else.
     origin : int64 [S], what the head says of r.
-    start, target : int64 [N], of each row: the start's index, the class wanted (`NEAREST`: still to be found).
+    start, target : int64 [N], of each row: the start's index, the class wanted (where it is known).
+    nearest : whether targets are still to be found.
+    asked : the target as it was given, for the record.
     rivals : bool [K], the classes that "nearest" and "all" mean.
     floor : whether activations are >= 0 by nature.
     head : weight and bias of the linear head, or None.
@@ -62,6 +62,8 @@ class Problem:
     origin: Tensor
     start: Tensor
     target: Tensor
+    nearest: bool
+    asked: Any
     rivals: Tensor
     floor: bool
     head: tuple[Tensor, Tensor] | None
@@ -95,7 +97,11 @@ def pose(
         margin = default_margin(classifier, statistics)
     chosen = Options(**{**chosen.__dict__, "margin": 0.0 if not needed else _positive(margin, "margin")})
     keys = _keys(r if images is None else images)
-    return Problem(r, images, keys, origin, rows, goals, rivals, floor, head, statistics, chosen)
+    nearest = isinstance(target, str) and target == "nearest" and target not in classifier.classes
+    asked = target if isinstance(target, (str, int)) else [classifier.classes[k] for k in goals.tolist()]
+    return Problem(
+        r, images, keys, origin, rows, goals, nearest, asked, rivals, floor, head, statistics, chosen
+    )
 
 
 def default_margin(classifier: Classifier, statistics: ClassStatistics | None) -> float:
@@ -231,7 +237,7 @@ def _targets(classifier: Classifier, target: Any, origin: Tensor, rivals: Tensor
                 f"target is {target!r}, but the link knows fewer than two of the classes: name one."
             )
         if target == "nearest":
-            return every, torch.full((n,), NEAREST)
+            return every, origin
         wanted = rivals[None] & (origin[:, None] != torch.arange(len(rivals)))  # [N, K]
         return wanted.nonzero(as_tuple=True)  # type: ignore[return-value]
     if isinstance(target, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,15 +22,15 @@ class Seen:
     w : [N, W], their latents.
     logits : [N, K], of their pictures.
     margin : [N], the target's logit above the best other.
-    slope : [N, W], derivative by w of the smooth margin; None where none was asked for.
-    smooth : [N], that margin; the same as `margin` without a slope.
+    smooth : [N], a margin that is differentiable everywhere; the same as `margin` where no slope was asked for.
+    slope : [N, W], derivative of that margin by w; zero where none was asked for.
     """
 
     w: Tensor
     logits: Tensor
     margin: Tensor
-    slope: Tensor | None
     smooth: Tensor
+    slope: Tensor
 
 
 def rendered_margin(logits: Tensor, target: Tensor, smooth: float = 0.0) -> Tensor:
@@ -58,54 +59,68 @@ class Looker:
     Attributes
     ----------
     renders : int64 [rows], pictures of every row of the search so far, a backward pass counted as one more.
+    seen : called after every batch with its rows, and how many renders each of them took.
     """
 
     def __init__(
-        self, generator: Generator, classifier: Classifier, link: Link, rows: int, batch_size: int = 64
+        self,
+        generator: Generator,
+        classifier: Classifier,
+        link: Link,
+        rows: int,
+        batch_size: int = 64,
+        seen: Callable[[Tensor, int], None] | None = None,
     ):
         self.generator, self.classifier, self.link = generator, classifier, link
-        self.batch_size = batch_size
+        self.batch_size, self.seen = batch_size, seen
         self.renders = torch.zeros(rows, dtype=torch.int64)
 
     def __call__(self, r: Tensor, target: Tensor, rows: Tensor) -> Seen:
         """Look at activations r [n, R] of the search's rows [n]."""
-        self.renders[rows.cpu()] += 1
         w = self.link.linear(r)  # [n, W]
-        logits = torch.cat([self._plainly(part) for part in self._batches(w)]).clone()
-        margin = rendered_margin(logits, target)
-        return Seen(w, logits, margin, None, margin)
+        logits = []
+        for part, places in zip(self._batches(w), self._batches(rows), strict=True):
+            with torch.inference_mode():
+                logits.append(self._logits(part))
+            self._count(places, 1)
+        said = torch.cat(logits).clone()  # out of inference mode
+        margin = rendered_margin(said, target)
+        return Seen(w, said, margin, margin, torch.zeros_like(w))
 
     def slope(self, r: Tensor, target: Tensor, rows: Tensor, smooth: float = 1.0) -> Seen:
         """Look at activations as above, with the derivative of the smooth margin by w."""
-        self.renders[rows.cpu()] += 2
         w = self.link.linear(r)
         logits, slopes = [], []
-        for part, goal in zip(self._batches(w), self._batches(target), strict=True):
+        for part, goal, places in zip(*map(self._batches, (w, target, rows)), strict=True):
             with torch.enable_grad():
                 leaf = part.detach().requires_grad_()
                 said = self._logits(leaf)
+                # Of r it is this times the link's A: the way back need not go through the link.
                 (slope,) = torch.autograd.grad(rendered_margin(said, goal, smooth).sum(), leaf)
             logits.append(said.detach())
             slopes.append(slope)
+            self._count(places, 2)
         said = torch.cat(logits)
-        return Seen(
-            w, said, rendered_margin(said, target), torch.cat(slopes), rendered_margin(said, target, smooth)
-        )
+        both = rendered_margin(said, target), rendered_margin(said, target, smooth)
+        return Seen(w, said, *both, torch.cat(slopes))
 
     def features(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Return activations [n, R] and logits [n, K] of the pictures of r [n, R], counted for nobody."""
-        with torch.inference_mode():
-            again = [self._features(part) for part in self._batches(self.link.linear(r))]
-            both = [(part, self.classifier.head(part)) for part in again]
-        a, b = (torch.cat([x.to(r) for x in column]).clone() for column in zip(*both, strict=True))
-        return a, b
+        """Return activations [n, R] and logits [n, K] of the pictures of r [n, R], counted for nobody; r's device."""
+        both = []
+        for part in self._batches(self.link.linear(r)):
+            with torch.inference_mode():
+                again = self._features(part)
+                both.append((again.to(r), self.classifier.head(again).to(r)))
+        activations, logits = (torch.cat(column).clone() for column in zip(*both, strict=True))
+        return activations, logits
+
+    def _count(self, rows: Tensor, renders: int) -> None:
+        self.renders[rows.cpu()] += renders
+        if self.seen is not None:
+            self.seen(rows, renders)
 
     def _batches(self, x: Tensor) -> tuple[Tensor, ...]:
         return x.tensor_split(-(-len(x) // self.batch_size))
-
-    @torch.inference_mode()
-    def _plainly(self, w: Tensor) -> Tensor:
-        return self._logits(w)
 
     def _features(self, w: Tensor) -> Tensor:
         x = self.generator.render(w)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -50,7 +51,7 @@ class Search:
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Found:
     """Where n rows ended.
 
@@ -59,10 +60,53 @@ class Found:
     r : [n, R], the nearest point that has the margin; of failures the best seen.
     reached : bool [n].
     way : str of each row, "" of failures.
-    steps : int64 [n], gradient steps.
+    steps : int64 [n], gradient steps; on the CPU.
     """
 
     r: Tensor
     reached: Tensor
     way: list[str]
-    steps: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    steps: Tensor
+
+    def part(self, mask: Tensor) -> Found:
+        """Return where the rows of a mask [n] ended."""
+        way = [name for name, yes in zip(self.way, mask.tolist(), strict=True) if yes]
+        return Found(self.r[mask], self.reached[mask], way, self.steps[mask.cpu()])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search's end, skipped rows included; everything on the CPU.
+
+    Attributes
+    ----------
+    target, steps : int64 [n].
+    skip, reached : bool [n]: nothing to search for; seen with the margin.
+    r_end : [n, R].
+    way : str of each row.
+    """
+
+    target: Tensor
+    steps: Tensor
+    skip: Tensor
+    reached: Tensor
+    r_end: Tensor
+    way: list[str]
+
+    @classmethod
+    def of(cls, search: Search, skip: Tensor, found: Found) -> Outcome:
+        """Put what was found for the rows that are not skipped beside those that are."""
+        end, live = search.r.clone(), ~skip
+        end[live] = found.r
+        reached, steps = skip.new_zeros(len(skip)), torch.zeros(len(skip), dtype=torch.int64)
+        reached[live], steps[live.cpu()] = found.reached, found.steps
+        names = iter(found.way)
+        way = ["" if out else next(names) for out in skip.tolist()]
+        return cls(search.target.cpu(), steps, skip.cpu(), reached.cpu(), end.float().cpu(), way)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outcome]) -> Outcome:
+        """Return the outcomes of one part of the rows after the other."""
+        names = ("target", "steps", "skip", "reached", "r_end")
+        tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return cls(**tensors, way=[name for part in parts for name in part.way])

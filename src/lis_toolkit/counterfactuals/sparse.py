@@ -38,17 +38,18 @@ def sparse_shift(
     """
     start, goal = r.detach().cpu().double(), target.cpu()
     weight, bias, spread = weight.cpu().double(), bias.cpu().double(), spread.cpu().double()
-    rivals = nearest_rivals(start, goal, weight, bias)
     d = torch.zeros_like(start)
     for row in range(len(start)):
-        chosen = rivals[row].tolist()
-        for _ in range(20):
+        one = slice(row, row + 1)
+        known = torch.zeros(1, len(weight), dtype=torch.bool)
+        known[0, goal[row]] = True
+        chosen: list[int] = []
+        worst = torch.empty(0)
+        while not chosen or not known[0, worst]:
+            chosen += nearest_rivals(start[one] + d[one], known, weight, bias)[0].tolist()
+            known[0, chosen] = True
             d[row] = _program(start[row], int(goal[row]), chosen, weight, bias, spread, margin, floor)
-            one = slice(row, row + 1)
-            short, worst = missing_margin(start[one] + d[one], goal[one], weight, bias, margin)
-            if float(short) < 1e-6 or int(worst) in chosen:
-                break
-            chosen.append(int(worst))
+            _, worst = missing_margin(start[one] + d[one], goal[one], weight, bias, margin)
     short, _ = missing_margin(start + d, goal, weight, bias, margin)
     return Shifts(d.to(r), short)
 
