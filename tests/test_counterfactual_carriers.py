@@ -206,7 +206,8 @@ def test_a_sentence_tells_only_what_is_sure():
         ("skirt", "area", 0.1, -0.05, 0.15, 0.0, 0.0),
         ("sleeve", "major_axis", -3.04, -4.0, -2.0, 0.0, 0.0),
         ("handle", "angle", 0.5, math.nan, math.nan, 0.0, 0.0),
-        ("heel", "perimeter", 9.0, 8.0, 10.0, 0.1, 0.9),
+        ("waist", "perimeter", 9.0, 8.0, 10.0, 0.0, 0.0),
+        ("heel", "area", 0.09, 0.08, 0.1, 0.1, 0.9),
     ]
     columns = ["part", "measure", "change", "low", "high", "vanished", "appeared"]
     table = pd.DataFrame(rows, columns=columns).assign(origin="Coat", target="Shirt")

@@ -151,7 +151,8 @@ def test_sets_are_compared_as_scipy_and_loops_do(models, result, measures):
     ends = judge.features(pictures(models, result)[1])[held.index.tolist()]
     targets = torch.tensor([classifier.classes.index(name) for name in held["target"]])
     some, first, second = measures.reference.matched(targets, seed=4)
-    a, b, c = (x.double().numpy() for x in (real[first], ends[some], real[second]))
+    cycled = judge.features(models[0].render(models[3](held_out.r)))
+    a, b, c, d = (x.double().numpy() for x in (real[first], ends[some], real[second], cycled[second]))
 
     def frechet(x, y):
         root = sqrtm(np.cov(x.T) @ np.cov(y.T)).real
@@ -166,6 +167,7 @@ def test_sets_are_compared_as_scipy_and_loops_do(models, result, measures):
 
     assert measures.value("frechet") == pytest.approx(frechet(a, b), rel=1e-2, abs=1e-6)
     assert measures.value("frechet_real") == pytest.approx(frechet(a, c), rel=1e-2, abs=1e-6)
+    assert measures.value("frechet_cycled") == pytest.approx(frechet(a, d), rel=1e-2, abs=1e-6)
     assert measures.value("coverage") == pytest.approx(coverage(a, b))
     assert measures.value("coverage_real") == pytest.approx(coverage(a, c))
     ratios = []
@@ -181,9 +183,8 @@ def test_sets_are_compared_as_scipy_and_loops_do(models, result, measures):
 
 def test_drawn_sets_share_no_picture_and_have_the_targets_mixture():
     labels = torch.arange(90) % 3
-    reference = JudgeReference(
-        torch.randn(90, 4, generator=torch.Generator().manual_seed(0)), labels, "pairs"
-    )
+    features = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+    reference = JudgeReference(features, labels, features, "pairs")
     targets = torch.tensor([0] * 10 + [1] * 4)
     some, first, second = reference.matched(targets, seed=1)
     assert sorted(some.tolist()) == list(range(14))
@@ -195,7 +196,7 @@ def test_drawn_sets_share_no_picture_and_have_the_targets_mixture():
     assert scarce[some].bincount().tolist() == labels[first].bincount().tolist() == [15, 6]
     none, *_ = reference.matched(torch.tensor([0, 0]), seed=1)
     assert len(none) == 2
-    lacking = JudgeReference(reference.features, torch.zeros(90, dtype=torch.long), "pairs")
+    lacking = JudgeReference(features, torch.zeros(90, dtype=torch.long), features, "pairs")
     assert [len(x) for x in lacking.matched(torch.tensor([0, 1]), seed=0)] == [0, 0, 0]
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CounterfactualMeasures", "measure_counterfactuals"]
 
+_Row = tuple[str, Estimate, str, str]  # measure, value, unit, what
 NEIGHBOURS = 5  # k of the coverage
 LEAST = 10  # ends below which sets are not compared
 # Measures of every success: column, unit, and what it is.
@@ -167,7 +168,8 @@ def measure_counterfactuals(
         second opinion, no perceptual distance and no realism.
     pairs : real pictures that the link was not fitted to, pairs or photographs with labels. Realism and diversity need
         them. Fréchet distance and coverage depend on the number of pictures: the same of as many other real pictures
-        is given beside them, which takes twice as many of a class as there are ends.
+        is given beside them ("frechet_real"; it takes twice as many of a class as there are ends), and that of these
+        others cycled without any change ("frechet_cycled"), which is what link and generator lose by themselves.
     resamples, seed : of the bootstrap, and of the draw of real pictures.
     batch_size : rows at a time.
 
@@ -195,7 +197,9 @@ def measure_counterfactuals(
         raise LisError("pairs are compared in the features of a judge: give judge= as well.")
     rows, starts, ends = row_measures(result, generator, classifier, link, judge, size)
     reference = (
-        None if judge is None or pairs is None else judge_reference(pairs, result.classes, generator, judge)
+        None
+        if judge is None or pairs is None
+        else judge_reference(pairs, result.classes, generator, classifier, link, judge)
     )
     scale = math.nan
     if starts is not None and ends is not None:
@@ -221,7 +225,7 @@ def _summary(measures: CounterfactualMeasures) -> pd.DataFrame:
     import pandas as pd
 
     rows = measures.rows
-    found: list[tuple[str, Estimate, str, str]] = []
+    found: list[_Row] = []
     tried = rows[rows["asked"]]
     held = tried[tried["valid"]]
     found.append(
@@ -263,36 +267,46 @@ def _plain(value: float, n: int) -> Estimate:
     return Estimate(float(value), math.nan, math.nan, n)
 
 
-def _sets(measures: CounterfactualMeasures, held: pd.DataFrame) -> list[tuple[str, Estimate, str, str]]:
-    """Compare the ends as a set with real pictures: Fréchet distance, coverage, diversity."""
-    reference = measures.reference
-    if reference is None or measures.ends is None or len(held) < 2:
+def _sets(measures: CounterfactualMeasures, held: pd.DataFrame) -> list[_Row]:
+    """Compare the ends as sets: with real pictures, and those of one class pair with each other."""
+    if measures.reference is None or measures.ends is None or len(held) < 2:
         return []
-    seed = measures.settings["seed"]
     ends = measures.ends[torch.from_numpy(held.index.to_numpy().copy())]  # [n, D]
-    starts, targets = held["start"].to_numpy(), target_places(held["target"], measures.settings["classes"])
-    found = []
+    targets = target_places(held["target"], measures.settings["classes"])
+    found = _realism(measures.reference, ends, targets, held["start"].to_numpy(), measures.settings["seed"])
+    return found + _diversity(measures.reference, ends, targets, held, measures.settings["seed"])
+
+
+def _realism(
+    reference: JudgeReference, ends: Tensor, targets: Tensor, starts: np.ndarray, seed: int
+) -> list[_Row]:
     some, real, other = reference.matched(targets, seed)
-    if len(some) >= LEAST:
-        picked, first, second = ends[some], reference.features[real], reference.features[other]
-        for name, of in (("frechet", _frechet), ("coverage", _covered)):
+    if len(some) < LEAST:
+        return []
+    first, picked = reference.features[real], ends[some]
+    yardsticks = {
+        "cycled": (reference.cycled[other], "the same of cycled real pictures, unchanged"),
+        "real": (reference.features[other], "the same of other real pictures"),
+    }
+    found: list[_Row] = []
+    for name, of, unit, what, most in (
+        ("frechet", frechet_distance, "judge features, squared", "Fréchet distance", math.inf),
+        ("coverage", _covered, "share of real pictures", "share of real pictures with an end nearby", 1.0),
+    ):
 
-            def distance(rows: np.ndarray, of: Any = of, picked: Tensor = picked) -> float:
-                return float(of(first, picked[torch.from_numpy(rows)]))
+        def distance(rows: np.ndarray, of: Any = of) -> float:
+            return float(of(first, picked[torch.from_numpy(rows)]))
 
-            unit = "judge features, squared" if name == "frechet" else "share of real pictures"
-            near = "Fréchet distance" if name == "frechet" else "share of real pictures with an end nearby"
-            most = math.inf if name == "frechet" else 1.0
-            estimate = jackknife(distance, starts[some.numpy()], most=most, seed=seed)
-            found.append((name, estimate, unit, f"{near}, {len(some)} of each"))
-            found.append(
-                (
-                    f"{name}_real",
-                    _plain(of(first, second), len(second)),
-                    unit,
-                    "the same of other real pictures",
-                )
-            )
+        estimate = jackknife(distance, starts[some.numpy()], most=most, seed=seed)
+        found.append((name, estimate, unit, f"{what}, {len(some)} of each"))
+        for kind, (features, told) in yardsticks.items():
+            found.append((f"{name}_{kind}", _plain(of(first, features), len(features)), unit, told))
+    return found
+
+
+def _diversity(
+    reference: JudgeReference, ends: Tensor, targets: Tensor, held: pd.DataFrame, seed: int
+) -> list[_Row]:
     usual = {label: mean_distance(reference.of(label)) for label in targets.unique().tolist()}
     pairs = (held["origin"].astype(str) + " -> " + held["target"].astype(str)).to_numpy()
 
@@ -300,14 +314,11 @@ def _sets(measures: CounterfactualMeasures, held: pd.DataFrame) -> list[tuple[st
         places = torch.from_numpy(rows)
         return diversity(ends[places], pairs[rows], targets[places], usual)
 
-    if not math.isnan(spread(np.arange(len(held)))):
-        what = "distance of a class pair's ends, over that of the target's real pictures"
-        found.append(("diversity", jackknife(spread, starts, seed=seed), "ratio", what))
-    return found
-
-
-def _frechet(real: Tensor, picked: Tensor) -> float:
-    return frechet_distance(real, picked)
+    if math.isnan(spread(np.arange(len(held)))):
+        return []
+    estimate = jackknife(spread, held["start"].to_numpy(), seed=seed)
+    what = "distance of a class pair's ends, over that of the target's real pictures"
+    return [("diversity", estimate, "ratio", what)]
 
 
 def _covered(real: Tensor, picked: Tensor) -> float:

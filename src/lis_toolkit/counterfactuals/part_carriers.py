@@ -42,6 +42,7 @@ WORDS = {
     "green": ("greener", "less green"),
     "blue": ("bluer", "less blue"),
 }
+UNSAID = ("perimeter", "eccentricity", "angle", "components")  # in tables, but no one sees them at a glance
 UNITS = {"entropy": " bits", "perimeter": " px", "major_axis": " px", "minor_axis": " px"}
 
 
@@ -219,7 +220,8 @@ def part_sentence(parts: pd.DataFrame, origin: str, target: str, most: int = 4) 
     """Say what changes in the picture from one class to another: "Coat → Shirt: body darker by 0.21, ...".
 
     Only changes whose interval leaves out 0 are told, one a part, the largest (by `size`) first; a part that vanishes
-    or appears in at least half of the starts is told as such.
+    or appears in at least half of the starts is told as such. Outlines, angles and numbers of pieces are left to the
+    table.
 
     Parameters
     ----------
@@ -242,7 +244,7 @@ def part_sentence(parts: pd.DataFrame, origin: str, target: str, most: int = 4) 
         if len(told) == whole_number(most, "most", 1):
             break
         part = str(row["part"])
-        if part in told:
+        if part in told or row["measure"] in UNSAID:
             continue
         if max(row["vanished"], row["appeared"]) >= 0.5:
             gone = row["vanished"] >= row["appeared"]

@@ -15,6 +15,7 @@ from ..classifiers import Classifier
 from ..datasets import Photographs
 from ..errors import LisError
 from ..features import extract_features
+from ..link import Link
 from ..pairs import Pairs
 from ..quality import nearest_distances
 from ..stylegan import Generator
@@ -32,11 +33,13 @@ class JudgeReference:
     ----------
     features : [M, D].
     labels : int64 [M], indices into the classes of the counterfactuals.
+    cycled : [M, D], of what classifier, link and generator make of the same pictures, without any change.
     kind : "pairs" (pictures of the generator) or "photographs".
     """
 
     features: Tensor
     labels: Tensor
+    cycled: Tensor
     kind: str
 
     def of(self, label: int) -> Tensor:
@@ -100,9 +103,14 @@ def mean_distance(features: Tensor) -> float:
 
 
 def judge_reference(
-    real: Pairs | Photographs, classes: Sequence[str], generator: Generator, judge: Classifier
+    real: Pairs | Photographs,
+    classes: Sequence[str],
+    generator: Generator,
+    classifier: Classifier,
+    link: Link,
+    judge: Classifier,
 ) -> JudgeReference:
-    """Look at real pictures with the judge: held-out pairs, rendered again, or photographs.
+    """Look at real pictures with the judge, held-out pairs, rendered again, or photographs, and at their cycles.
 
     Raises
     ------
@@ -110,21 +118,17 @@ def judge_reference(
 
     Examples
     --------
-    >>> judge_reference(held_out, classifier.classes, generator, load_classifier("fashion-judge")).scale()
+    >>> judge_reference(held_out, classifier.classes, generator, classifier, link, judge).scale()
     """
     if isinstance(real, Pairs):
         if real.generator_hash and real.generator_hash != generator.hash:
             raise LisError(
                 f"the pairs were collected with another generator than {generator.name!r}; collect some with this one."
             )
-        with torch.no_grad():
-            parts = [
-                extract_features(judge, generator.render(w.to(generator.device)).float().cpu()).r
-                for w in real.w.split(256)
-            ]
-        features, kind = torch.cat(parts), "pairs"
+        features, r, kind = _drawn(real.w, generator, judge), real.r, "pairs"
     elif isinstance(real, Photographs):
         features, kind = extract_features(judge, real.images).r, "photographs"
+        r = extract_features(classifier, real.images).r
     else:
         raise LisError(f"pairs are a {type(real).__name__}; Pairs or Photographs were expected.")
     index = {name: k for k, name in enumerate(classes)}
@@ -134,7 +138,16 @@ def judge_reference(
             f"the {kind} hold {len(keep)} pictures of the classes {', '.join(list(classes)[:6])}; at least 2 were "
             "expected."
         )
-    return JudgeReference(features[keep], labels[keep], kind)
+    with torch.no_grad():
+        w = link(r[keep].to(link.device))
+    return JudgeReference(features[keep], labels[keep], _drawn(w, generator, judge), kind)
+
+
+@torch.no_grad()
+def _drawn(w: Tensor, generator: Generator, judge: Classifier) -> Tensor:
+    """Return the judge's features [M, D] of the pictures of latents [M, W]."""
+    parts = (generator.render(part.to(generator.device)).float().cpu() for part in w.split(256))
+    return torch.cat([extract_features(judge, x).r for x in parts])
 
 
 def diversity(ends: Tensor, pairs: np.ndarray, targets: Tensor, usual: dict[int, float]) -> float:

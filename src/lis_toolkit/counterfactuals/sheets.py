@@ -239,7 +239,7 @@ def _row_texts(sheet: PixelSheet, row: Any, y: int, high: int) -> None:
         texts += [
             (line, BAD) for line in textwrap.wrap(f"no success: {row['reason']}", 24)[: (high - 76) // LINE]
         ]
-    texts.append((f"{int(row['renders'])} renders", FAINT))
+    texts.append((f"{int(row['renders'])} render{'s' if row['renders'] != 1 else ''}", FAINT))
     for i, (text, colour) in enumerate(texts):
         sheet.write(SIDE, y + 45 + LINE * i, text, 7.5, color=colour)
 
