@@ -13,6 +13,8 @@ from lis_toolkit.explore import History, as_code
 from tiny import CLASSES, tiny_classifier, tiny_generator
 from tiny_segmenter import tiny_segmenter
 
+BORROWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # fixtures that no example changes
+
 
 @pytest.fixture(scope="module")
 def models():
@@ -36,7 +38,7 @@ def finite(width=64):
     return st.floats(-1e30, 1e30, allow_nan=False, width=width)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=BORROWED)
 @given(data=st.data())
 def test_what_is_written_is_read_again(session, data):
     units = st.sampled_from(session.units)
@@ -120,7 +122,7 @@ def test_text_that_is_no_setting_is_refused(session):
         UnitSetting.from_json(twice, session)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=BORROWED)
 @given(
     place=st.integers(0, 10_000),
     what=st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.none(), max_size=2),

@@ -27,6 +27,8 @@ from lis_toolkit.stylegan.network import SynthesisInput, SynthesisLayer
 from literal import literal_layer
 from tiny import CLASSES, TINY, tiny_generator
 
+BORROWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # fixtures that no example changes
+
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
@@ -333,7 +335,7 @@ def test_training_follows_the_magnitude_of_every_layers_input():
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 NOT_FINITE = st.sampled_from([math.nan, math.inf, -math.inf])
-QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=30, deadline=None, suppress_health_check=BORROWED)
 
 
 def refused(call, *mentions):

@@ -18,6 +18,8 @@ from lis_toolkit.link import fit_link
 from lis_toolkit.pairs import Pairs, collect_pairs
 from tiny import CLASSES, tiny_classifier, tiny_generator
 
+BORROWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # fixtures that no example changes
+
 WANTED = 11
 
 
@@ -285,7 +287,7 @@ def test_damaged_files_are_refused(pairs, tmp_path, name):
         Pairs.load(path)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=BORROWED)
 @given(share=st.floats(0.01, 0.99), seed=st.integers(0, 2**40))
 def test_splits_are_stratified_disjoint_and_complete(pairs, share, seed):
     fit, test = pairs.split(share, seed)
@@ -329,7 +331,7 @@ def test_a_class_of_one_can_not_be_split(pairs):
 JUNK = st.one_of(st.none(), st.text(max_size=3), st.floats(), st.booleans(), st.integers(max_value=-1))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=BORROWED)
 @given(
     which=st.sampled_from(["per_class", "batch_size", "seed", "max_tries", "psi"]),
     value=JUNK,

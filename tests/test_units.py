@@ -18,6 +18,8 @@ from lis_toolkit.pairs import collect_pairs
 from lis_toolkit.units import render_activations, tune_unit
 from tiny import tiny_classifier, tiny_generator
 
+BORROWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # fixtures that no example changes
+
 UNIT = 3
 
 
@@ -161,7 +163,7 @@ def refused(call, *words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=BORROWED)
 @given(
     unit=st.one_of(
         st.integers().filter(lambda i: not 0 <= i < 10),
@@ -198,7 +200,7 @@ def test_steps_and_batches_that_make_no_sense(generator, classifier, link, pairs
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=BORROWED)
 @given(shape=st.lists(st.integers(0, 11), max_size=3))
 def test_activations_of_other_shapes(generator, classifier, link, shape):
     if shape and shape[-1] == 10 and (len(shape) == 1 or (len(shape) == 2 and shape[0] > 0)):

@@ -1,14 +1,12 @@
 """JupyterLab and Chromium for the browser tests; what went wrong is kept as screenshot and console log."""
 
 import itertools
-import os
 import re
 from pathlib import Path
 
 import lab
 import pytest
 
-ARTIFACTS = Path(os.environ.get("LIS_ARTIFACTS") or Path(__file__).parent / "artifacts")
 FAILED = pytest.StashKey[bool]()
 AGAIN = pytest.StashKey[int]()  # how many were run again
 
@@ -105,15 +103,15 @@ def pytest_runtest_makereport(item, call):
     item.stash[FAILED] |= report.failed
     open_page = getattr(item, "funcargs", {}).get("open_page")
     if report.failed and open_page is not None:
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        lab.ARTIFACTS.mkdir(parents=True, exist_ok=True)
         stem = re.sub(r"[^\w.-]+", "_", item.name)
         if getattr(item, "execution_count", 1) > 1:
             stem += "-again"
         for number, page in enumerate(open_page.pages()):
-            (ARTIFACTS / f"{stem}-{number}.log").write_text("\n".join(page.watch.log))
+            (lab.ARTIFACTS / f"{stem}-{number}.log").write_text("\n".join(page.watch.log))
             try:
-                page.screenshot(path=ARTIFACTS / f"{stem}-{number}.png", timeout=10_000)
+                page.screenshot(path=lab.ARTIFACTS / f"{stem}-{number}.png", timeout=10_000)
             except playwright_error() as error:  # a page that hangs must not hide why the test failed
                 report.sections.append(("browser", f"no screenshot: {error}"))
-        report.sections.append(("browser", f"screenshots and console logs are in {ARTIFACTS}"))
+        report.sections.append(("browser", f"screenshots and console logs are in {lab.ARTIFACTS}"))
     return report

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+ARTIFACTS = Path(os.environ.get("LIS_ARTIFACTS") or Path(__file__).parent / "artifacts")
 CHROMIUM = os.environ.get("LIS_CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_FLAGS = [
     "--no-sandbox",

@@ -11,7 +11,6 @@ from pathlib import Path
 import lab
 import numpy as np
 import pytest
-from conftest import ARTIFACTS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -97,7 +96,7 @@ def test_widget_in_a_theme(name, theme, notebook):
     root.scroll_into_view_if_needed(timeout=30_000)
     root.locator("canvas, .js-plotly-plot").first.wait_for(timeout=30_000)
     notebook.page.wait_for_timeout(1500)  # plots are drawn when the page has time
-    path = ARTIFACTS / f"{name}-{theme}.png"
+    path = lab.ARTIFACTS / f"{name}-{theme}.png"
     notebook.screenshot(root, path)
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
@@ -122,7 +121,7 @@ def test_widget_in_a_narrow_window(name, notebook):
         root = widget(notebook, name)
         root.scroll_into_view_if_needed()
         notebook.page.wait_for_timeout(800)
-        notebook.screenshot(root, ARTIFACTS / f"{name}-narrow.png")
+        notebook.screenshot(root, lab.ARTIFACTS / f"{name}-narrow.png")
         assert lab.sticking_out(root) == []
 
 
