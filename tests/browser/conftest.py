@@ -1,5 +1,6 @@
 """JupyterLab and Chromium for the browser tests; what went wrong is kept as screenshot and console log."""
 
+import contextlib
 import itertools
 import re
 from pathlib import Path
@@ -7,17 +8,44 @@ from pathlib import Path
 import lab
 import pytest
 
+COUNT = itertools.count()  # of all modules: they share the server's folder
 FAILED = pytest.StashKey[bool]()
 AGAIN = pytest.StashKey[int]()  # how many were run again
 
 
-# All of module scope: Playwright's event loop must be gone before nbmake starts its own in the same process.
+class OneServer:
+    """The JupyterLab of all modules: a process of its own, that takes seconds to start."""
+
+    def __init__(self):
+        self.running, self.stack = None, contextlib.ExitStack()
+
+    def start(self, factory):
+        if self.running is None:
+            self.running = self.stack.enter_context(lab.server(factory.mktemp("lab")))
+        return self.running
+
+    def end_kernels(self):
+        try:
+            self.running.end_kernels()
+        except OSError:  # it hangs: the next module has another one
+            self.end()
+
+    def end(self):
+        self.running = None
+        self.stack.close()
+
+
+SERVER = pytest.StashKey[OneServer]()
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with lab.server(tmp_path_factory.mktemp("lab")) as running:
-        yield running
+def server(request, tmp_path_factory):
+    one = request.config.stash.setdefault(SERVER, OneServer())
+    yield one.start(tmp_path_factory)
+    one.end_kernels()
 
 
+# All of module scope: Playwright's event loop must be gone before nbmake starts its own in the same process.
 @pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright
@@ -53,10 +81,9 @@ def open_page(browser):
 @pytest.fixture(scope="module")
 def scratch(open_page, server):
     """A new notebook with these code cells, opened and run: `scratch(["x = 1", "x"]) -> lab.Notebook`."""
-    count = itertools.count()
 
     def scratch(cells, name=None):
-        name = name or f"scratch-{next(count)}.ipynb"
+        name = name or f"scratch-{next(COUNT)}.ipynb"
         server.write(cells, name)
         notebook = lab.Notebook(open_page(), server, name)
         notebook.run_all()
@@ -85,14 +112,21 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item):
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item, nextitem):
     """Before a second try all that the module shares is closed: the page may hang, the kernel may be dead."""
-    if item.stash.get(FAILED, False) and getattr(item, "execution_count", 2) == 1:
+    again = item.stash.get(FAILED, False) and getattr(item, "execution_count", 2) == 1
+    if again:
         item.config.stash[AGAIN] = item.config.stash.get(AGAIN, 0) + 1
-        if item.config.stash[AGAIN] > item.config.getoption("max_suite_reruns"):
-            return
-        item.session._setupstate.teardown_exact(item.getparent(pytest.Module).parent)
+        again = item.config.stash[AGAIN] <= item.config.getoption("max_suite_reruns")
+    try:
+        if again:
+            item.session._setupstate.teardown_exact(item.getparent(pytest.Module).parent)
+        return (yield)
+    finally:
+        last = nextitem is None or not nextitem.get_closest_marker("browser")
+        if (again or last) and SERVER in item.config.stash:
+            item.config.stash[SERVER].end()
 
 
 @pytest.hookimpl(wrapper=True)

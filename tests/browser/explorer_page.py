@@ -2,6 +2,7 @@
 
 import json
 
+import lab
 import numpy as np
 import torch
 
@@ -47,6 +48,21 @@ class Explorer:
             int(key)
             for key in self.root.locator(".lis-unit").evaluate_all("all => all.map(e => e.dataset.key)")
         ]
+
+    def wait_for_units(self, *units):
+        """Wait until these have sliders, from the top."""
+        self.page.wait_for_function(
+            "([root, keys]) => [...root.querySelectorAll('.lis-unit')].map(e => e.dataset.key).join() === keys",
+            arg=[self.root.element_handle(), ",".join(map(str, units))],
+        )
+
+    def wait_settled(self):
+        """Wait until the setting is one that back leads to: the hand has rested for a while."""
+        self.settle()
+        lab.eventually(lambda: self._check_settled())
+
+    def _check_settled(self):
+        assert not self.ask(f"{self.name}._settle.waiting")
 
     def field(self, label):
         return self.root.get_by_label(label, exact=True)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,17 @@ class Server(NamedTuple):
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, self.root / name)
 
+    def end_kernels(self):
+        """End every kernel, as at the end of a session."""
+        for session in json.loads(self._ask("api/sessions")):
+            self._ask(f"api/sessions/{session['id']}", "DELETE")
+
+    def _ask(self, path, method="GET"):
+        headers = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(self.url + path, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read()
+
 
 @contextmanager
 def server(folder):
@@ -129,6 +141,21 @@ def _address(process, folder):
                 pass  # half written: look again
         time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not start:\n{(folder / 'server.log').read_text()[-3000:]}")
+
+
+def eventually(check, seconds=20):
+    """Return what `check` returns once it raises no AssertionError; for what follows an event some time later.
+
+    Its errors are told when the time is over. What is to stay as it is needs another test.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)  # what asks the page or the kernel lets events of the page arrive, too
 
 
 class Watch:
@@ -198,9 +225,17 @@ class Notebook:
 
     def run_all(self, timeout=180):
         """Run every cell and wait until the kernel has nothing left to do."""
-        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        # Counts of an earlier run stay until a cell's turn comes: only the command knows when all are done.
+        self.page.evaluate(
+            """() => {
+                const run = window.lisRun = { done: false };
+                const end = () => { run.done = true; };
+                window.jupyterapp.commands.execute("notebook:run-all-cells").then(end, end);
+            }"""
+        )
         self.page.wait_for_function(
             """() => {
+                if (!window.lisRun.done) return false;
                 const widget = window.jupyterapp.shell.currentWidget;
                 const code = widget.content.model.toJSON().cells.filter(c => c.cell_type === "code");
                 const failed = code.some(c => c.outputs.some(o => o.output_type === "error"));
@@ -391,12 +426,29 @@ def contrast_of(locator):
     )
 
 
-def check_contrast(locator, least=4.5, texts=1):
-    """At least so many texts are seen in an element, and each can be read (WCAG AA: 4.5 to 1)."""
-    found = contrast_of(locator)
-    assert len(found) >= texts, found
-    poor = [row for row in found if row[0] < least]
-    assert not poor, "\n".join(map(str, poor))
+def check_contrast(locator, least=4.5, texts=1, seconds=10):
+    """At least so many texts are seen in an element, and each can be read (WCAG AA: 4.5 to 1).
+
+    Colours that are on their way to those of another theme have some seconds to get there.
+    """
+
+    def check():
+        found = contrast_of(locator)
+        assert len(found) >= texts, found
+        poor = [row for row in found if row[0] < least]
+        assert not poor, "\n".join(map(str, poor))
+
+    eventually(check, seconds)
+
+
+def check_fits(locator, seconds=10):
+    """Nothing sticks out of an element; plots have some seconds to follow the width of the window."""
+
+    def check():
+        found = sticking_out(locator)
+        assert found == []
+
+    eventually(check, seconds)
 
 
 def sticking_out(locator):

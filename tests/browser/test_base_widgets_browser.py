@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import lab
 import numpy as np
@@ -80,8 +81,13 @@ def notebook(scratch):
 def page(notebook):
     """The page, put back in order and free of console errors."""
     yield notebook.page
+    notebook.page.mouse.up()
     notebook.execute("open_gate.set(); broken.clear(); sliders.set_values({'17': 1.2, '203': 2.0}); ask()")
-    notebook.page.wait_for_timeout(300)
+    wait_for_caption(notebook.page, "at 1.20")
+    for key, value in (("17", "1.20"), ("203", "2.00")):
+        notebook.page.wait_for_function(
+            "([e, value]) => e.value === value", arg=[number(notebook.page, key).element_handle(), value]
+        )
     notebook.page.watch.check()
 
 
@@ -110,6 +116,12 @@ def pixels(page, root=".first", picture=0):
         )
     )
     return [np.array(data, np.uint8).reshape(height, width, 3) for height, width, data in found]
+
+
+def told(notebook, expression, wanted):
+    """What the browser told the kernel, which may hear it a while later."""
+    found = json.loads(notebook.execute(f"import json; print(json.dumps({expression}))"))
+    assert found == wanted
 
 
 def expected(value):
@@ -220,9 +232,10 @@ def test_buttons_act(notebook, page):
     other.get_by_role("button", name="unpin unit 203").click()
     other.get_by_role("button", name="remove unit 203").focus()
     page.keyboard.press("Enter")
+    wanted = [["17", "reset"], ["17", "pin"], ["203", "unpin"], ["203", "remove"]]
+    lab.eventually(lambda: told(notebook, "actions", wanted))
     page.wait_for_timeout(300)
-    told = json.loads(notebook.execute("import json; print(json.dumps(actions))"))
-    assert told == [["17", "reset"], ["17", "pin"], ["203", "unpin"], ["203", "remove"]]
+    told(notebook, "actions", wanted)  # each of them once
 
 
 def test_rows_change_and_keep_focus_and_values(notebook, page):
@@ -243,7 +256,7 @@ def test_rows_from_before_the_last_move_do_not_pull_the_slider_back(notebook, pa
     notebook.execute("open_gate.clear()")
     slider(page).focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(200)
+    lab.eventually(lambda: told(notebook, "round(sliders.values['17'], 6)", 1.23))  # the move has arrived
     # As if the rows had left before the move arrived.
     notebook.execute(
         "old = [dict(row) for row in sliders.rows]; old[0].update(value=1.2, tooltip='older')\n"
@@ -295,16 +308,23 @@ def test_an_error_is_shown_and_forgotten(notebook, page):
     page.locator(".first .lis-message").wait_for(state="hidden")
 
 
+def most_messages(seconds):
+    """How many moves may be sent in so many seconds to a kernel that answers none: one a quarter of a second."""
+    return 3 + int(seconds / 0.25)
+
+
 def test_a_long_render_is_no_silence(notebook, page):
     """The kernel gives a sign of life while its worker computes; and few messages wait for it."""
     notebook.execute("open_gate.clear(); before = live.counts['requested']")
     slider(page).focus()
+    start = time.monotonic()
     for _ in range(40):
         page.keyboard.down("ArrowRight")
     page.keyboard.up("ArrowRight")
+    most = most_messages(time.monotonic() - start)
     page.wait_for_timeout(6000)
     assert page.locator(".first [role=alert]").count() == 0
-    assert int(notebook.execute("print(live.counts['requested'] - before)")) <= 12
+    assert int(notebook.execute("print(live.counts['requested'] - before)")) <= most
     notebook.execute("open_gate.set()")
     wait_for_caption(page, "at 2.40")
 
@@ -371,8 +391,7 @@ def test_panels_are_chosen_by_mouse_and_key(notebook, page):
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press(" ")
-    page.wait_for_timeout(300)
-    assert notebook.execute("print(chosen)") == "[3, 7, 8]"
+    lab.eventually(lambda: told(notebook, "chosen", [3, 7, 8]))
     tops = (
         page.locator(".second .lis-picture")
         .nth(0)
@@ -385,10 +404,14 @@ def test_panels_are_chosen_by_mouse_and_key(notebook, page):
 def test_jpeg_is_close_and_the_newest_is_what_stays(notebook, page):
     notebook.execute("for shift in range(60):\n    jpeg.show(smooth + np.uint8(shift), [f'shift {shift}'])")
     page.locator(".second figcaption").filter(has_text="shift 59").wait_for()
-    page.wait_for_timeout(300)
-    got = pixels(page, ".second", 1)
     smooth = np.add.outer(np.arange(64), np.arange(64))[..., None].repeat(3, -1) + 59
-    assert np.abs(got[0].astype(int) - smooth).max() <= 6
+
+    def check():
+        assert np.abs(pixels(page, ".second", 1)[0].astype(int) - smooth).max() <= 6
+
+    lab.eventually(check)  # decoded after its caption came
+    page.wait_for_timeout(300)
+    check()
 
 
 @pytest.mark.parametrize("ratio", [1, 1.5, 2])
@@ -398,16 +421,22 @@ def test_small_pixels_are_whole_device_pixels_and_large_pictures_are_scaled_smoo
                  {"width": 1280, "height": 1000, "deviceScaleFactor": ratio, "mobile": False})  # fmt: skip
     try:
         page.wait_for_function("ratio => devicePixelRatio === ratio", arg=ratio)
-        page.wait_for_timeout(400)
         read = """all => all.map(e =>
             [e.getBoundingClientRect().width * devicePixelRatio / e.width, getComputedStyle(e).imageRendering])"""
-        small = page.locator(".first canvas").evaluate_all(read)
-        large = page.locator(".second .lis-picture").nth(2).locator("canvas").evaluate_all(read)
-        assert len(small) == len(large) == 2
-        for scale, rendering in small:
-            assert rendering == "pixelated" and scale >= 4 and scale == pytest.approx(round(scale), abs=1e-3)
-        for scale, rendering in large:
-            assert scale < 1 and rendering != "pixelated"
+
+        def check():
+            small = page.locator(".first canvas").evaluate_all(read)
+            large = page.locator(".second .lis-picture").nth(2).locator("canvas").evaluate_all(read)
+            assert len(small) == len(large) == 2
+            for scale, rendering in small:
+                assert rendering == "pixelated" and scale >= 4
+                assert scale == pytest.approx(round(scale), abs=1e-3)
+            for scale, rendering in large:
+                assert scale < 1 and rendering != "pixelated"
+
+        lab.eventually(check)
+        page.wait_for_timeout(400)
+        check()
     finally:
         session.send("Emulation.clearDeviceMetricsOverride")
         session.detach()
@@ -441,11 +470,13 @@ def test_a_page_loaded_anew_goes_on_where_it_was_and_spares_the_kernel(scratch, 
         "open_gate.clear()"
     )
     slider(page).focus()
+    start = time.monotonic()
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(100)
+    most = most_messages(time.monotonic() - start)
     sent = json.loads(notebook.execute("import json; print(json.dumps(numbers))"))
-    assert len(sent) < 12, "no more than one unanswered, and a few a second while it lasts"
+    assert len(sent) <= most, "no more than one unanswered, and a few a second while it lasts"
     notebook.execute("open_gate.set()")
     wait_for_caption(page, "at 1.80")
     assert number(page).input_value() == "1.80"

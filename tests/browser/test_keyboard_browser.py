@@ -66,8 +66,7 @@ def test_escape_leaves_a_slider_a_field_and_an_empty_search_box(explorer, notebo
     search = explorer.locator("input[type=search]")
     search.fill("17")
     page.keyboard.press("Escape")
-    page.wait_for_timeout(100)
-    assert search.evaluate("e => e === document.activeElement && e.value === ''")
+    page.wait_for_function("e => e === document.activeElement && e.value === ''", arg=search.element_handle())
     page.keyboard.press("Escape")
     page.wait_for_function(FOCUSED_CELL)
 
@@ -110,13 +109,19 @@ def test_code_is_folded_out_by_keyboard(explorer, notebook):
 @pytest.mark.parametrize("width", [1280, 960])
 def test_nothing_jumps_while_a_slider_is_held(width, explorer, notebook):
     page, slider = notebook.page, explorer.locator("input.lis-slider").first
+    number = explorer.locator("input.lis-number").first
     with notebook.width(width):
         slider.focus()
-        for ends in ("Home", "End"):  # along the whole slider and back
-            for key in [*["PageUp" if ends == "End" else "PageDown"] * 40, ends]:
-                page.keyboard.press(key)
-                page.wait_for_timeout(25)
-        page.wait_for_timeout(500)  # the captions were as long by now as they ever are
+        # Along the whole slider and back, a picture a step: the captions were as long then as they ever are.
+        for key in [*["PageDown"] * 40, "Home", *["PageUp"] * 40, "End"]:
+            before = number.input_value()
+            page.keyboard.press(key)
+            if number.input_value() != before:
+                page.wait_for_function(
+                    "([root, value]) => root.querySelectorAll('.lis-picture figcaption')[1].textContent"
+                    ".includes(` at ${value}`)",
+                    arg=[explorer.element_handle(), number.input_value()],
+                )
         tops = set()
         for key in ["PageDown"] * 40:
             page.keyboard.press(key)

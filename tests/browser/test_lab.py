@@ -35,9 +35,9 @@ def test_contrast_sees_colours_transparency_and_only_what_is_visible(notebook):
     assert found["grey on grey"] == pytest.approx(1.23, abs=0.01)  # (0.402 + 0.05) / (0.319 + 0.05), WCAG 2.1
     assert 1.2 < found["faded"] < 4.5 and 1 < found["type here"] < 21 and "hidden" not in found
     with pytest.raises(AssertionError, match="grey on grey"):
-        lab.check_contrast(box)
+        lab.check_contrast(box, seconds=0.5)
     with pytest.raises(AssertionError):
-        lab.check_contrast(box.locator("p").first, texts=2)
+        lab.check_contrast(box.locator("p").first, texts=2, seconds=0)
 
 
 def test_screenshots_show_the_whole_element(notebook, tmp_path):

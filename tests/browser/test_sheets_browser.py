@@ -1,6 +1,7 @@
 """Report, contact sheet and directions in a real JupyterLab: pictures are compared with those of the library."""
 
 import json
+import re
 
 import lab
 import numpy as np
@@ -95,7 +96,7 @@ def test_every_tab_of_the_report_is_drawn(notebook):
         assert plots.count() == figures, name
         for plot in plots.all():
             assert plot.locator("path").count() > 5 and plot.bounding_box()["width"] > 250, name
-        assert lab.sticking_out(report) == [], name
+        lab.check_fits(report)
 
 
 def test_headings_sort_the_table_and_the_field_finds_a_unit(notebook):
@@ -133,7 +134,9 @@ def test_a_unit_of_the_report_opens_in_the_explorer(notebook):
     unit = int(rows.nth(2).locator(".lis-choose").inner_text())
     report.locator(".lis-message", has_text=f"Unit {unit} is open").wait_for(timeout=10_000)
     assert told(notebook, "explorer.unit") == unit
-    assert "lis-chosen" in rows.nth(2).get_attribute("class")
+    report.locator(".lis-table:visible tbody tr.lis-chosen").filter(
+        has=notebook.page.locator(".lis-choose", has_text=re.compile(f"^{unit}$"))
+    ).wait_for()
     rows.nth(2).locator(".lis-choose").focus()
     notebook.page.keyboard.press("ArrowDown")
     notebook.page.keyboard.press("Enter")
@@ -171,9 +174,14 @@ def test_a_click_on_a_picture_opens_it_in_the_explorer(notebook, models):
     start, tuned = lab.canvases(explorer.locator(".lis-picture"))[:2]
     lab.same_picture(tuned, rendered(models, r))
     lab.same_picture(start, rendered(models, models[3]))
-    page.wait_for_timeout(1000)
-    top = explorer.bounding_box()["y"]
-    assert -50 < top < page.viewport_size["height"], "it was scrolled into view"
+
+    def check():
+        top = explorer.bounding_box()["y"]
+        assert -50 < top < page.viewport_size["height"], "it was scrolled into view"
+
+    lab.eventually(check)
+    page.wait_for_timeout(500)
+    check()
 
 
 def test_arrow_keys_and_enter_open_a_picture_without_a_mouse(notebook, models):
@@ -186,9 +194,8 @@ def test_arrow_keys_and_enter_open_a_picture_without_a_mouse(notebook, models):
         page.keyboard.press(key)
     unit, value = told(notebook, "[int(units[2]), float(walks[2].values[3])]")
     wait_for_caption(explorer, f"unit {unit} at {value:.2f}")
-    picked = sheet.locator(".lis-grid-cell[aria-selected=true]")
-    picked.wait_for()  # one
-    assert f"unit {unit} set " in picked.get_attribute("aria-label")
+    sheet.locator(f".lis-grid-cell[aria-selected=true][aria-label*='unit {unit} set ']").wait_for()
+    assert sheet.locator(".lis-grid-cell[aria-selected=true]").count() == 1
     r = models[3].clone()
     r[unit] = value
     lab.same_picture(lab.canvases(explorer.locator(".lis-picture"))[1], rendered(models, r))
@@ -207,6 +214,10 @@ def test_without_an_explorer_the_picture_is_shown_larger(notebook):
     )
 
 
+def arrived(notebook, value):
+    assert told(notebook, "directions.amounts.get('Coat to Shirt')") == pytest.approx(value)
+
+
 def test_a_slider_moves_the_picture_along_its_direction(notebook, models):
     page, root = notebook.page, notebook.page.locator(".lis-directions")
     root.locator("select").filter(has_text="class differences").select_option("class differences")
@@ -218,7 +229,8 @@ def test_a_slider_moves_the_picture_along_its_direction(notebook, models):
     page.keyboard.press("End")
     for _ in range(5):
         page.keyboard.press("ArrowLeft")
-    page.wait_for_timeout(1000)
+    shown = float(slider.first.input_value())
+    lab.eventually(lambda: arrived(notebook, shown))
     amount, start, vector = told(
         notebook,
         "[directions.amounts['Coat to Shirt'], directions.session.start_of(directions.setting).r.tolist(),"
@@ -267,12 +279,14 @@ def test_texts_can_be_read_in_both_themes(theme, notebook):
 def test_all_fits_a_narrow_window(notebook):
     page = notebook.page
     with notebook.width(800):
-        page.wait_for_timeout(800)
         for name in ("cycle", "classes", "units"):
             report = tab(notebook, name)
-            page.wait_for_timeout(600)  # plots that were hidden are fitted when they are seen
-            assert lab.sticking_out(report) == [], name
-            assert "Left out, for lack of room" in page.locator(".lis-report").inner_text() or name == "cycle"
+            page.wait_for_timeout(300)
+            lab.check_fits(report)  # plots that were hidden are fitted when they are seen
+            if name != "cycle":
+                page.locator(".lis-report").get_by_text("Left out, for lack of room").filter(
+                    visible=True
+                ).first.wait_for()
         for root in (page.locator(".lis-sheet").first, page.locator(".lis-sheet").nth(1)):
-            assert lab.sticking_out(root) == []
+            lab.check_fits(root)
             assert root.locator("canvas").first.bounding_box()["width"] >= 64
