@@ -550,8 +550,9 @@ def die_at(step):
     t.feature_writer._table = counted(t.feature_writer._table)
 
 os.fsync = lambda number: None  # SIGKILL leaves what was written with the system; only a power cut needs it
-start = time.monotonic()
 assert run(root / "whole") == 0
+start = time.monotonic()
+assert run(root / "warm") == 0
 duration = time.monotonic() - start
 whole = t.content(root / "whole")
 if mode == "steps":
@@ -572,9 +573,12 @@ if mode == "steps":
         step += 1
     print("steps", step)
 else:
+    # A moment may come after the end of a quick run: such a trial counts for nothing, and another one is made.
     random.seed(0)
-    kills = 0
-    for trial in range(int(mode)):
+    kills = trial = 0
+    while kills < int(mode):
+        assert trial < 10 * int(mode), f"{kills} of {trial} runs were stopped before their end"
+        trial += 1
         folder = root / f"random{trial}"
         while True:
             pid = child(folder)
@@ -583,6 +587,7 @@ else:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             assert code in (0, 3, -signal.SIGKILL), code
             kills += code != 0
+            duration *= 0.8 if code == 0 else 1  # the machine was slower when it was measured
             if code == 0 or random.random() < 0.2:
                 break
         assert run(folder) == 0
@@ -626,13 +631,13 @@ def test_killed_at_every_step_it_goes_on_and_ends_the_same(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_moments(tmp_path):
-    assert killed(tmp_path, "4") >= 1
+    assert killed(tmp_path, "4") >= 4
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_many_random_moments(tmp_path):
-    assert killed(tmp_path, "60") > 20
+    assert killed(tmp_path, "60") >= 60
 
 
 # ------------------------------------------------------------------------------------------- folders, disks, damage

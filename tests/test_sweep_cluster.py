@@ -78,7 +78,7 @@ def test_the_same_folder_though_a_worker_is_killed(models, client, serial, tmp_p
     sweep = sweep_units(*models, out=tmp_path / "a", executor=client, **OPTIONS)
     assert killed.is_set() and sweep.complete and len(set(written)) == len(written) == FILES
     assert content(tmp_path / "a") == content(serial)
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=120)
     assert set(client.scheduler_info()["workers"]) != before  # one of them is new
 
 
@@ -177,7 +177,7 @@ def test_what_fails_for_good_is_named(models, client, tmp_path, deadly):
         )
     part = Sweep.open(tmp_path / "a")
     assert len(part) == 0 and not part.complete and len(part.start) == 12
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=120)
 
 
 def test_no_more_files_are_under_way_than_workers_can_take(models, client, monkeypatch):
