@@ -263,6 +263,13 @@ def test_the_map_has_every_mean_and_interval_in_its_cell():
     assert axes.get_xlabel() == "target" and "distance to the boundary in w" in figure.axes[1].get_ylabel()
 
 
+def test_bounds_below_zero_say_to_and_fit_their_cells():
+    figure = distance_map(distances_of([[0, -14.16], [1.23, 0]], of="bend"))
+    assert {"−14.2", "−15 to −14", "1.2", "0.73–1.7"} <= set(texts_of(figure))
+    figure = distance_map(distances_of([[0, -0.16], [1.23, 0]], of="bend"))
+    assert "−0.7 to 0.3" in texts_of(figure)
+
+
 def luminance(colour):
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(colour)]
     return float(np.dot([0.2126, 0.7152, 0.0722], linear))

@@ -98,7 +98,8 @@ def _write(axes: Any, distances: ClassDistances, i: int, j: int, colour: Any, wi
     axes.text(j, i - 0.13, text, ha="center", va="center", fontsize=9, color=ink)
     below = f"n = {distances.counts[i, j]}" if low != low else f"{_short(low)}–{_short(high)}"
     if low < 0 or high < 0:
-        below = f"{low:.1f} to {high:.1f}".replace("-", "−")
+        digits = 1 if max(-low, high) < 9.95 else 0  # signs and "to" leave little room
+        below = f"{low:.{digits}f} to {high:.{digits}f}".replace("-", "−")
     axes.text(j, i + 0.24, below, ha="center", va="center", fontsize=6.5, color=ink)
 
 
