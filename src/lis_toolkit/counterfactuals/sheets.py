@@ -229,17 +229,14 @@ def _row_texts(sheet: PixelSheet, row: Any, y: int, high: int) -> None:
     """Write at the left of a row what it is."""
     sheet.write(SIDE, y + 12, cut(row["origin"], 20), 9, weight="bold")
     sheet.write(SIDE, y + 27, f"→ {cut(row['target'], 18)}", 9, weight="bold")
-    texts = [(f"start {row['start']}", FAINT)]
+    count = int(row["renders"])
+    texts = [(f"start {row['start']}, {count} render{'s' if count != 1 else ''}", FAINT)]
     if row["success"]:
-        texts += [
-            (f"distance in w {row['distance_w']:.2f}", FAINT),
-            (f"{int(row['units_90'])} units carry 90 %", FAINT),
-        ]
+        texts.append((f"distance in w {row['distance_w']:.2f}", FAINT))
+        texts.append((f"{int(row['units_90'])} units carry 90 %", FAINT))
     else:
-        texts += [
-            (line, BAD) for line in textwrap.wrap(f"no success: {row['reason']}", 24)[: (high - 76) // LINE]
-        ]
-    texts.append((f"{int(row['renders'])} render{'s' if row['renders'] != 1 else ''}", FAINT))
+        said, room = f"no success: {row['reason']}", (high - 58) // LINE
+        texts += [(line, BAD) for line in textwrap.wrap(said, 24, max_lines=room, placeholder=" …")]
     for i, (text, colour) in enumerate(texts):
         sheet.write(SIDE, y + 45 + LINE * i, text, 7.5, color=colour)
 
@@ -251,7 +248,8 @@ def _photograph(sheet: PixelSheet, loss: CycleLoss, i: int, left: int, y: int, s
     sheet.place(raw, left, y, max(1, tall // int(raw.shape[-2])))
     row = loss.rows.iloc[i]
     lost = BAD if not row["kept"] else INK
-    texts = [(cut(row["raw"], NAME), lost), ("the cycle loses", FAINT)]
+    texts = [(cut(row["raw"], NAME), lost)]
+    texts.append(("the cycle loses", FAINT) if row["kept"] else ("the cycle loses the class", BAD))
     texts.append((f"RMS {row['pixels']:.2f}, SSIM {row['ssim']:.2f}", FAINT))
     texts.append((f"r changes by {100 * row['cycle_error']:.0f} %", FAINT))
     for k, (text, colour) in enumerate(texts):

@@ -137,13 +137,11 @@ def class_pairs(
     if not keep.any():
         which = f" from {origin or 'any class'} to {target or 'any class'}" if origin or target else ""
         raise LisError(f"there is no successful counterfactual{which}: nothing carries a change.")
-    found = {}
-    for a in names:
-        for b in names:
-            rows = np.flatnonzero(keep & (of == a) & (to == b))
-            if len(rows):
-                found[a, b] = rows
-    return found
+    place = {name: k for k, name in enumerate(names)}
+    there = sorted(
+        set(zip(of[keep], to[keep], strict=True)), key=lambda pair: (place[pair[0]], place[pair[1]])
+    )
+    return {(a, b): np.flatnonzero(keep & (of == a) & (to == b)) for a, b in there}
 
 
 def mean_by_start(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
