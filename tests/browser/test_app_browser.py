@@ -92,8 +92,8 @@ def test_it_shows_widgets_and_text_but_no_code(page):
     text = page.locator("body").inner_text()
     assert text.lstrip().startswith("Explorer") and "import lis_toolkit" not in text
     assert "Traceback" not in text and "Error" not in text
-    assert page.locator(".lis-explorer").count() == 2  # of units, of directions
-    assert page.get_by_role("tab").count() >= 3
+    assert page.locator(".lis-explorer").count() == 3  # of units, of directions, of ways to other classes
+    assert page.get_by_role("tab").count() >= 4
 
 
 def test_a_slider_changes_the_picture(page):

@@ -18,7 +18,7 @@ MODELS = """
 import tempfile
 from pathlib import Path
 import lis_toolkit as lis
-from lis_widgets import ContactSheet, DirectionExplorer, LinkReport, PartLabeller, UnitExplorer
+from lis_widgets import ContactSheet, CounterfactualExplorer, DirectionExplorer, LinkReport, PartLabeller, UnitExplorer
 generator, classifier = lis.load_generator("fashion"), lis.load_classifier("fashion")
 segmenter, photographs = lis.load_segmenter("fashion"), lis.load_fashion("sample")
 pairs = lis.collect_pairs(generator, classifier, None, per_class=100, psi=0.7, seed=0)
@@ -44,6 +44,12 @@ directions = DirectionExplorer(generator, classifier, link, pairs=train, segment
 directions.set({"principal 1": 1.0, "principal 3": -1.0})
 directions
 """),
+    "counterfactual_explorer": (".lis-explorer", """
+ways = CounterfactualExplorer(generator, classifier, link, photographs=photographs, segmenter=segmenter,
+    which="Coat", target="Shirt")
+ways.open(photograph=int((photographs.labels == 4).nonzero()[2]))
+ways
+"""),
     "contact_sheet": (".lis-sheet", """
 r = lis.extract_features(classifier, photographs.images[photographs.labels == 3][:1]).r
 ContactSheet([lis.tune_unit(generator, classifier, link, r, unit) for unit in units[:4]], classifier,
@@ -64,6 +70,7 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 README = {
     "unit_explorer": "light",
     "direction_explorer": "dark",
+    "counterfactual_explorer": "light",
     "part_labeller": "light",
     "contact_sheet": "dark",
 }
