@@ -11,7 +11,7 @@ from ..classifiers import Classifier
 from ..errors import LisError
 from ..names import finite_number, whole_number
 from .boundary import head_logits
-from .class_distances import _codes, _rows_by_pair, resampled_means, widened_interval
+from .class_distances import pair_codes, resampled_means, rows_by_pair, widened_interval
 from .paths import target_margins
 from .result import Counterfactuals, check_own_models
 from .table import PAIR
@@ -96,9 +96,9 @@ def head_agreement(
     rows = _Rows(head[kept], seen[kept], result.table["start"].to_numpy()[kept], confidence, resamples)
     found = [rows.compare(ALL, ALL, np.arange(len(kept)), [seed])]
     order = {name: place for place, name in enumerate(result.classes)}
-    pairs = _rows_by_pair(origins[kept], targets[kept])
+    pairs = rows_by_pair(origins[kept], targets[kept])
     for origin, target in sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]])):
-        found.append(rows.compare(origin, target, pairs[origin, target], [seed, *_codes(origin, target)]))
+        found.append(rows.compare(origin, target, pairs[origin, target], [seed, *pair_codes(origin, target)]))
     return pd.DataFrame(found)
 
 
@@ -115,17 +115,19 @@ class _Rows:
 
     def compare(self, origin: str, target: str, rows: np.ndarray, seed: list[int]) -> dict[str, Any]:
         same, starts = self.same[rows], self.starts[rows]
-        agreement = widened_interval(*resampled_means(same, starts, self.resamples, seed), self.confidence)
+        draws, n = resampled_means(same, starts, self.resamples, seed)
+        agreement = np.clip(widened_interval(draws, same.mean(), n, self.confidence), 0, 1)
         picture, head = self.rises[:, rows]
         # The same seed draws the same starts, so this is the ratio in each resample.
-        drawn, n = resampled_means(picture, starts, self.resamples, seed)
+        drawn, _ = resampled_means(picture, starts, self.resamples, seed)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = drawn / resampled_means(head, starts, self.resamples, seed)[0]
             slope = float(picture.mean() / head.mean()) if head.mean() else float("nan")
-        slopes = widened_interval(ratio, n, self.confidence)
+        slopes = widened_interval(ratio, slope, n, self.confidence)
         return {
             "origin": origin, "target": target, "rows": len(rows),
-            "agreement": float(same.mean()), "agreement_low": agreement[0], "agreement_high": agreement[1],
+            "agreement": float(same.mean()),
+            "agreement_low": float(agreement[0]), "agreement_high": float(agreement[1]),
             "early": float(self.early[rows].mean()),
             "slope": slope, "slope_low": slopes[0], "slope_high": slopes[1],
         }  # fmt: skip

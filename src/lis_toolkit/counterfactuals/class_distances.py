@@ -194,8 +194,9 @@ def class_distances(
 
     Notes
     -----
-    Percentile intervals of means of few starts are too narrow; theirs are widened by Student's t, as the expanded
-    percentile interval of Hesterberg (2015), The American Statistician 69, section 3.2.
+    Percentile intervals of means of few starts are too narrow (Hesterberg 2015, The American Statistician 69, section
+    3.2): of 5 normal values, 95 % ones hold the mean in 85 % of all cases. Here they are stretched by
+    sqrt(n / (n - 1)) and by Student's t over the normal quantile, which makes it 95 %, and 93 % for 2 values.
 
     Examples
     --------
@@ -207,6 +208,7 @@ def class_distances(
     whole_number(resamples, "resamples", 1)
     whole_number(seed, "seed", 0)
     values = column_values(result, boundary, of)
+    never_negative = not bool((values < 0).any())
     origins, targets = (result.table[name].to_numpy() for name in PAIR)
     occurring = set(origins) | set(targets)
     classes = tuple(name for name in result.classes if name in occurring)
@@ -215,7 +217,7 @@ def class_distances(
                 for name in ("mean", "low", "high", "difference", "difference_low", "difference_high")}  # fmt: skip
     counts, left_out = (np.zeros((len(classes),) * 2, dtype=np.int64) for _ in range(2))
     drawn: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
-    for (origin, target), rows in _rows_by_pair(origins, targets).items():
+    for (origin, target), rows in rows_by_pair(origins, targets).items():
         if origin == target:
             continue
         i, j = places[origin], places[target]
@@ -227,16 +229,19 @@ def class_distances(
                 values[kept],
                 result.table["start"].to_numpy()[kept],
                 resamples,
-                [seed, *_codes(origin, target)],
+                [seed, *pair_codes(origin, target)],
             )
             drawn[i, j] = draws, starts
-            matrices["low"][i, j], matrices["high"][i, j] = widened_interval(draws, starts, confidence)
+            low, high = widened_interval(draws, matrices["mean"][i, j], starts, confidence)
+            # A mean of distances is no distance below 0, however few they are.
+            matrices["low"][i, j] = max(low, 0.0) if never_negative and starts > 1 else low
+            matrices["high"][i, j] = high
     for i, j in drawn:
         if (j, i) in drawn:
             (there, n), (back, m) = drawn[i, j], drawn[j, i]
             matrices["difference"][i, j] = matrices["mean"][i, j] - matrices["mean"][j, i]
             matrices["difference_low"][i, j], matrices["difference_high"][i, j] = widened_interval(
-                there - back, min(n, m), confidence
+                there - back, matrices["difference"][i, j], min(n, m), confidence
             )
     return ClassDistances(
         classes, counts=counts, left_out=left_out, of=of, confidence=confidence,
@@ -293,32 +298,47 @@ def resampled_means(
     return (weights @ sums) / (weights @ rows), n
 
 
-def widened_interval(draws: np.ndarray, starts: int, confidence: float) -> tuple[float, float]:
-    """Interval of resampled means [B], with the tails that Student's t with `starts` - 1 degrees asks for.
+def widened_interval(draws: np.ndarray, centre: float, starts: int, confidence: float) -> tuple[float, float]:
+    """Interval of resampled means [B] about their `centre`, as much wider as few starts ask for.
 
-    NaN for fewer than 2 starts: one tells nothing of the spread.
+    The spread of resampled means of n starts is too small by sqrt((n - 1) / n), and their tails are not Student's; the
+    percentile interval is stretched by both. NaN for fewer than 2 starts: one tells nothing of the spread.
 
     Examples
     --------
-    >>> widened_interval(*resampled_means(values, starts, 4000, [0]), 0.95)
+    >>> draws, n = resampled_means(values, starts, 4000, [0])
+    >>> widened_interval(draws, values.mean(), n, 0.95)
     """
     from scipy.stats import norm, t
 
     if starts < 2:
         return float("nan"), float("nan")
-    tail = norm.cdf(np.sqrt(starts / (starts - 1)) * t.ppf((1 - confidence) / 2, starts - 1))
-    low, high = interval(draws[None], float(1 - 2 * tail))
-    return float(low[0]), float(high[0])
+    tail = (1 - confidence) / 2
+    stretch = np.sqrt(starts / (starts - 1)) * t.ppf(tail, starts - 1) / norm.ppf(tail)
+    low, high = interval(draws[None], confidence)
+    return float(centre + stretch * (low[0] - centre)), float(centre + stretch * (high[0] - centre))
 
 
-def _rows_by_pair(origins: np.ndarray, targets: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+def rows_by_pair(origins: np.ndarray, targets: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """Return the rows of each class pair that occurs, in their order.
+
+    Examples
+    --------
+    >>> rows_by_pair(result.table["cycled"].to_numpy(), result.table["target"].to_numpy())
+    """
     rows: dict[tuple[str, str], list[int]] = {}
     for row, pair in enumerate(zip(origins.tolist(), targets.tolist(), strict=True)):
         rows.setdefault(pair, []).append(row)
     return {pair: np.asarray(listed) for pair, listed in rows.items()}
 
 
-def _codes(*names: str) -> list[int]:
+def pair_codes(*names: str) -> list[int]:
+    """Return a number for each name, the same in every session: seeds of a pair's own draws.
+
+    Examples
+    --------
+    >>> np.random.default_rng([seed, *pair_codes("Coat", "Shirt")])
+    """
     return [zlib.crc32(name.encode()) for name in names]
 
 
