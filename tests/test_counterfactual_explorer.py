@@ -9,7 +9,6 @@ import torch
 
 from lis_toolkit import LisError, Photographs, collect_pairs, convert_range, fit_link
 from lis_widgets import CounterfactualExplorer
-from lis_widgets import counterfactual_explorer as module
 from tiny import CLASSES, tiny_classifier, tiny_generator
 from tiny_sweep import tiny_segmenter
 
@@ -161,7 +160,7 @@ def test_an_error_is_told_once_and_find_tries_again(explorer, monkeypatch):
         explorer.find("rings")
 
 
-def test_the_slow_method_waits_for_find(explorer, monkeypatch):
+def test_the_slow_method_waits_for_find(explorer):
     explorer.method.value = "paper"
     assert explorer.way is None and "minutes" in explorer.choice._hint.value and explorer.choice.stop.disabled
     assert "press Find" in explorer.course.figures[0]["text"]
@@ -174,11 +173,12 @@ def test_the_slow_method_waits_for_find(explorer, monkeypatch):
 
 
 def test_models_that_render_slowly_wait_for_find(explorer, monkeypatch):
-    monkeypatch.setattr(module, "QUICK_RENDER", 0.0)
+    monkeypatch.setattr("lis_toolkit.counterfactuals.session.QUICK_PIXELS", 15)
     explorer.target.value = "cross"
-    assert explorer.way is None
+    assert explorer.way is None and "take a CPU seconds" in explorer.choice._hint.value
+    assert "not searched yet" in explorer.static_view(), "nobody waits for it"
     explorer.find()
-    assert explorer.way is not None
+    assert explorer.way.target == "cross"
 
 
 def test_a_search_is_stopped_by_its_button_and_dropped_for_another(world):
@@ -213,7 +213,7 @@ def test_a_search_is_stopped_by_its_button_and_dropped_for_another(world):
             assert explorer.choice.stop.disabled and explorer.choice.verdict.text.startswith("stopped")
             gate.set()
             await until(lambda: len(answers) == 1)
-            await until(lambda: explorer._searches.counts["failed"] == 1)
+            await until(lambda: explorer._ways.live.counts["failed"] == 1)
             assert answers == [("cross", True)] and explorer.way is None
             assert explorer.choice.verdict.text.startswith("stopped"), "no error takes its place"
             entered.clear()
@@ -221,7 +221,7 @@ def test_a_search_is_stopped_by_its_button_and_dropped_for_another(world):
             explorer.choice.find.click()
             await until(entered.is_set)
             explorer.target.value = "nearest"  # overtakes the search that is under way
-            await until(lambda: explorer._wanted == explorer.setting.question)
+            await until(lambda: explorer._ways.wanted == explorer.setting.question)
             gate.set()
             await until(lambda: explorer.way is not None and explorer.choice.verdict.text.endswith("found."))
             assert answers[1:] == [("cross", True), ("nearest", False)]
@@ -346,5 +346,5 @@ def test_nothing_is_left_open(world):
         explorer.target.value = "ring"
         assert explorer.static_view().count("<figure") == 3
         explorer.close()
-        assert explorer._live._closed and explorer._films._closed and explorer._searches._closed
+        assert explorer._live._closed and explorer._films._closed and explorer._ways.live._closed
     assert [type(_instances[key]).__name__ for key in set(_instances) - before] == []

@@ -15,7 +15,8 @@ from .explorer_parts import button, dropdown, flow
 from .message import Message
 
 METHOD_NAMES = {"latent": "latent", "closed_form": "closed form", "paper": "paper (slow)"}
-SLOW = (
+SLOW = "Pictures of this size take a CPU seconds each: a search takes minutes. Press Find to begin; Stop ends it."
+PAPER = (
     "The published search takes up to 2,000 steps and as many renders: it may take minutes, and often finds nothing. "
     "Press Find to begin; Stop ends it."
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,10 +14,9 @@ from torch import Tensor
 
 from lis_toolkit.classifiers import Classifier
 from lis_toolkit.counterfactuals.code import counterfactual_code
-from lis_toolkit.counterfactuals.session import QUICK, CounterfactualSession
+from lis_toolkit.counterfactuals.session import CounterfactualSession
 from lis_toolkit.counterfactuals.setting import FARTHEST, NEAREST, CounterfactualSetting
 from lis_toolkit.counterfactuals.state import CounterfactualState
-from lis_toolkit.counterfactuals.stopping import Stopped
 from lis_toolkit.counterfactuals.way import Way
 from lis_toolkit.datasets import Photographs
 from lis_toolkit.link import Link
@@ -27,18 +25,16 @@ from lis_toolkit.parts.segmenter import Segmenter
 from lis_toolkit.stylegan import Generator
 
 from .charts import Charts
-from .counterfactual_choice import SLOW, WayChoice
+from .counterfactual_choice import PAPER, SLOW, WayChoice
 from .counterfactual_figures import carriers_figure, course_figure, part_figures
+from .counterfactual_search import WaySearch
 from .counterfactual_start import PHOTOGRAPHS, SourceControls
 from .explorer_base import FILM_FRAMES
 from .explorer_figures import class_figure
 from .explorer_parts import close_tree
 from .explorer_saved import SavedExplorer
-from .live import Live
-from .message import tell
 
 PLACE = "place"  # key of the slider
-QUICK_RENDER = 0.5  # seconds of one picture above which no search begins by itself
 
 
 class CounterfactualExplorer(SavedExplorer):
@@ -60,7 +56,8 @@ class CounterfactualExplorer(SavedExplorer):
     target : str, optional
         Class to be reached; default: "nearest", the nearest other class.
     method : "latent", "closed_form" or "paper"
-        Of `find_counterfactuals`. A search begins by itself, but for "paper", which takes long.
+        Of `find_counterfactuals`. A search begins by itself, but for "paper", which takes long, and for large pictures
+        on a CPU.
     transport : "raw" or "jpeg"
         How pictures go to the browser; "jpeg" for a slow line to a distant machine, or pictures above 512 pixels.
 
@@ -115,14 +112,8 @@ class CounterfactualExplorer(SavedExplorer):
         target = NEAREST if target is None else target
         CounterfactualSetting("", target=target, method=method)  # refuses what there is not
         session.check_target(target)
-        self._wanted: tuple[Any, ...] | None = None  # the question that is being searched
-        self._refused: dict[
-            tuple[Any, ...], tuple[str, bool]
-        ] = {}  # questions: why no way, whether by an error
         self._offered: Any = None  # the start that `_targets` are of
         self._targets: tuple[str, ...] = ()
-        self._render_seconds = 0.0
-        self._searches = Live(self._search, self._found, self._not_found)
         super().__init__(session, which, seed, psi, transport)
         self._setting = CounterfactualSetting(
             self.which.value, self.seed.value, self._psi(), target=target, method=method
@@ -130,6 +121,7 @@ class CounterfactualExplorer(SavedExplorer):
         self.choice = WayChoice(
             session.goals, self._guarded(self._asked), self._guarded(self.find), self._guarded(self.stop)
         )
+        self._ways = WaySearch(session, self.choice, lambda: self._setting, self._found)
         self.target, self.method, self.metric = self.choice.target, self.choice.method, self.choice.metric
         self.add_class("lis-counterfactuals")
         self.course = Charts()
@@ -164,17 +156,10 @@ class CounterfactualExplorer(SavedExplorer):
     def state(self) -> CounterfactualState:
         """What the present setting shows, when a search that is under way is done; a LisError if that failed."""
         self._live.flush()
-        if self._wanted is not None and self._quick():
-            self._searches.flush()
+        self._ways.flush()
         state = super().state
         assert isinstance(state, CounterfactualState)
         return state
-
-    def static_view(self) -> str:
-        """Return the pictures as HTML, for where no widget can be shown."""
-        if self._wanted is not None and not self._quick():  # a search of minutes is not waited for
-            self._wanted = None
-        return super().static_view()
 
     def find(self, target: str | None = None, method: str | None = None, metric: str | None = None) -> None:
         """Search the way to a target, the slow method included; nothing is searched twice.
@@ -197,14 +182,11 @@ class CounterfactualExplorer(SavedExplorer):
             setting = replace(self._setting, **chosen, place=1.0)
             self.session.check_target(setting.target)
             self._change(setting)
-        self._refused.pop(self._setting.question, None)
-        self._seek(pressed=True)
+        self._ways.seek(pressed=True)
 
     def stop(self) -> None:
         """End the search that is under way."""
-        if self._wanted is not None:
-            self._wanted = None
-            self._refuse("stopped before a way was found; Find searches again.", error=False)
+        self._ways.stop()
 
     def open(
         self,
@@ -261,61 +243,11 @@ class CounterfactualExplorer(SavedExplorer):
 
     def close(self) -> None:
         """End the widget and all its parts, and the threads that search and render."""
-        if getattr(self, "_sources", None) is not None:  # None: refused while it was made
-            self._wanted = None
-            self._searches.close()
+        if getattr(self, "_ways", None) is not None:  # None: refused while it was made
+            self._ways.close()
             for child in self._sources.children:  # without photographs they are in no row
                 close_tree(child)
         super().close()
-
-    # Searches ----------------------------------------------------------------------------------------------------
-
-    def _quick(self) -> bool:
-        """Whether a search takes a moment, so that it begins by itself."""
-        return self._setting.method in QUICK and self._render_seconds < QUICK_RENDER
-
-    def _seek(self, pressed: bool = False) -> None:
-        """Search the way of the present setting where it is not known and may begin."""
-        setting = self._setting
-        if self.session.known(setting) is not None:
-            self._wanted = None
-            self.choice.busy(False)
-            return
-        if setting.question == self._wanted:
-            return
-        self._wanted = None  # ends the search of another question
-        refused = self._refused.get(setting.question)
-        if not pressed and (refused is not None or not self._quick()):
-            self.choice.busy(False)
-            self.choice.show(None) if refused is None else self.choice.say(*refused)
-            return
-        goal = "the nearest other class" if setting.target == NEAREST else setting.target
-        self._wanted = setting.question
-        self.choice.busy(True, f"looking for the way to {goal} ...")
-        self._searches.request(setting)
-
-    def _search(self, setting: CounterfactualSetting) -> Way:
-        return self.session.search(setting, stop=lambda: self._wanted != setting.question)
-
-    def _found(self, setting: CounterfactualSetting, _: Way) -> None:
-        if setting.question == self._setting.question:
-            self._wanted = None
-            self.choice.busy(False)
-            self._arrange()
-            self._request()
-
-    def _not_found(self, setting: CounterfactualSetting, error: BaseException) -> None:
-        """Tell why a search failed, unless it was ended on purpose."""
-        if setting.question != self._wanted or isinstance(error, Stopped):
-            return
-        self._wanted = None
-        self._refuse(tell(error), error=True)
-
-    def _refuse(self, text: str, error: bool) -> None:
-        """Say why there is no way, and search it no more until Find is pressed."""
-        self._refused[self._setting.question] = (text, error)
-        self.choice.busy(False)
-        self.choice.say(text, error)
 
     # From a control to a setting ---------------------------------------------------------------------------------
 
@@ -361,12 +293,6 @@ class CounterfactualExplorer(SavedExplorer):
 
     # From a setting to what is shown -----------------------------------------------------------------------------
 
-    def _compute(self, asked: Any) -> Any:
-        began = time.perf_counter()
-        result = super()._compute(asked)
-        self._render_seconds = time.perf_counter() - began
-        return result
-
     def _show(self, asked: Any, result: Any) -> None:
         """Show a picture; then offer the targets of its start, and search the way where that was not done."""
         super()._show(asked, result)
@@ -380,12 +306,18 @@ class CounterfactualExplorer(SavedExplorer):
             return
         if self.way is not None:
             self.choice.show(self.way, self._state.cycle_loss() if self._state else "")
-        self._seek()
+        self._ways.seek()
+
+    def _found(self) -> None:
+        """Show the way that was searched."""
+        self._arrange()
+        self._request()
 
     def _arrange(self) -> None:
         super()._arrange()
         self.choice.put(self._setting)
-        self.choice.hint(SLOW if self._setting.method == "paper" else "")
+        quick = self.session.quick(self._setting)
+        self.choice.hint("" if quick else PAPER if self._setting.method == "paper" else SLOW)
 
     def _rows(self) -> list[dict[str, Any]]:
         way = self.way

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..classifiers import Classifier
 from ..datasets import Photographs
 from ..errors import LisError
-from ..explore.session import UnitSession
+from ..explore.session import KEPT_STARTS, UnitSession
 from ..explore.setting import UnitSetting
 from ..explore.state import UnitStart
 from ..link import Link
@@ -31,7 +31,11 @@ from .way import COURSE, Way, at_place, margins_of
 __all__ = ["CounterfactualSession"]
 
 KEPT_WAYS = 64
-QUICK = ("latent", "closed_form")  # methods that are done in a second
+QUICK = (
+    "latent",
+    "closed_form",
+)  # methods that are done in a second, with models that render a picture in few ms
+QUICK_PIXELS = 64  # size of the largest pictures that a CPU renders in few ms
 
 
 class CounterfactualSession(UnitSession):
@@ -135,9 +139,13 @@ class CounterfactualSession(UnitSession):
         if number is None:
             return super().start_of(setting)
         key = ("photograph", number)
-        if key not in self._starts:
-            self._starts[key] = self.start_photograph(number)
-        return self._starts[key]
+        known = self._starts.get(key)
+        if known is None:
+            known = self.start_photograph(number)
+            if len(self._starts) >= KEPT_STARTS:
+                self._starts.clear()
+            self._starts[key] = known
+        return known
 
     def check_photograph(self, index: int) -> int:
         """Return the number of a photograph after a check.
@@ -185,6 +193,11 @@ class CounterfactualSession(UnitSession):
         """Return the way of a setting if it was searched before."""
         return self._ways.get(setting.question)
 
+    def quick(self, setting: CounterfactualSetting) -> bool:
+        """Return whether a search takes a moment, not minutes."""
+        small = self.generator.img_resolution <= QUICK_PIXELS or self.link.device.type != "cpu"
+        return setting.method in QUICK and small
+
     def search(self, setting: CounterfactualSetting, stop: Callable[[], bool] | None = None) -> Way:
         """Return the way that a setting asks for, found or not; what was searched before is kept.
 
@@ -226,7 +239,7 @@ class CounterfactualSession(UnitSession):
             asked["pairs"] = self.pairs
         return asked
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _along(self, result: Counterfactuals) -> Way:
         """Render the way from its start to a quarter beyond its end, and see where it crosses the boundary."""
         amounts = torch.linspace(0, COURSE[-1], COURSE[0])  # [Q]
@@ -240,10 +253,10 @@ class CounterfactualSession(UnitSession):
         return Way(
             result=result,
             classes=self.classifier.classes,
-            amounts=amounts.clone(),
-            logits=logits.clone(),
-            margins=margins_of(logits, target).clone(),
-            head_margins=margins_of(head, target).clone(),
+            amounts=amounts,
+            logits=logits,
+            margins=margins_of(logits, target),
+            head_margins=margins_of(head, target),
             shift_sd=self._in_sd(result.r_end[0] - result.r_start[0]),
         )
 
