@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .line import first_valid, move_back
-from .search import SLACK, Found, Search
+from .search import Found, Search
 from .shortest import Shifts, shortest_shift
 from .sparse import sparse_shift
 
@@ -40,7 +40,7 @@ def closed_form(search: Search) -> Found:
     >>> found = closed_form(search)
     """
     there, best, way = _reach(search)
-    goal = search.margin + SLACK
+    goal = search.goal
     reached = best >= goal
     some = search.part(reached)
     there[reached] = move_back(search.look, some.r, there[reached], some.target, some.rows, goal)
@@ -52,7 +52,7 @@ def closed_form(search: Search) -> Found:
 def _reach(search: Search) -> tuple[Tensor, Tensor, list[str]]:
     """Return the first points [n, R] with the margin, or the best, their margins [n], and how they were reached."""
     assert search.statistics is not None
-    look, r, floor, goal = search.look, search.r, search.floor, search.margin + SLACK
+    look, r, floor, goal = search.look, search.r, search.floor, search.goal
     there, best = first_valid(look, r, head_shift(search).d, search.target, search.rows, goal, AMOUNTS, floor)
     way = [SHORTEST] * len(r)
     means = search.statistics.r_means.to(r)[search.target]  # [n, R]

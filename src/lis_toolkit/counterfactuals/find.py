@@ -119,8 +119,10 @@ def _search(problem: Problem, look: Looker, rows: Tensor, logits: Tensor) -> Out
     options, start = problem.options, problem.start[rows.cpu()]
     r, origin = (x[start].to(rows.device) for x in (problem.r, problem.origin))
     target = problem.target.to(rows.device)[rows]
-    search = Search(look, r, origin, target, rows, options.margin, problem.floor, options.metric, problem.head,
-                    problem.statistics)  # fmt: skip
+    search = Search(
+        look, r, origin, target, rows, options.margin, options.scale, problem.floor, options.metric, problem.head,
+        problem.statistics,
+    )  # fmt: skip
     cycled, first = logits.argmax(dim=1)[start.to(rows.device)], None
     if problem.nearest:
         excluded = (~problem.rivals.to(rows.device)).repeat(len(r), 1)  # [n, K]

@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from .line import move_back
-from .search import SLACK, Found, Search
+from .search import Found, Search
 
 STEPS = 12
 # Of a step, in standard deviations along the data: the first, what a failure leaves of it, the last.
 RATE, SHRINK, LEAST = 0.6, 0.6, 0.03
-BEYOND = 0.3  # logits that a step aims beyond the margin, since the boundary is curved
-FELL = 1.5  # logits below the margin from which a row goes back to its best point
+# Of the scale of logits:
+BEYOND = 0.08  # that a step aims beyond the margin, since the boundary is curved
+FELL = 0.4  # below the margin, from where a row goes back to its best point
+SOFT = 0.25  # width of the margin's corners
 
 
 def latent(search: Search, first: Found, realism: float = 0.1, steps: int = STEPS) -> Found:
@@ -31,41 +33,44 @@ def latent(search: Search, first: Found, realism: float = 0.1, steps: int = STEP
     >>> found = latent(search, closed_form(search), realism=0.1)
     """
     slid = _slide(search, first, realism, steps)
-    goal = search.margin + SLACK
     some = search.part(slid.reached)
-    slid.r[slid.reached] = move_back(search.look, some.r, slid.r[slid.reached], some.target, some.rows, goal)
+    slid.r[slid.reached] = move_back(
+        search.look, some.r, slid.r[slid.reached], some.target, some.rows, search.goal
+    )
     return slid
 
 
 def _slide(search: Search, first: Found, realism: float, steps: int) -> Found:
-    look, link = search.look, search.look.link
+    """Return the cheapest points seen to have the margin; of rows where none has, those of the largest margin."""
+    look, a = search.look, search.look.link.A
     assert search.statistics is not None
-    cost_of = _Cost(search, realism)
-    sigma = search.statistics.sigma.to(search.r)
-    goal = search.margin + SLACK
+    cost_of, sigma = _Cost(search, realism), search.statistics.sigma.to(search.r)
     at, best = first.r.clone(), first.r.clone()
-    least = torch.full((len(at),), torch.inf).to(at)
-    rate, taken = torch.full_like(least, RATE), torch.zeros(len(at), dtype=torch.int64)
-    live = torch.arange(len(at), device=at.device)
+    least = torch.full_like(at[:, 0], torch.inf)  # cost [n]
+    most, rate = -least, torch.full_like(least, RATE)  # margin, size of the next step
+    taken, live = torch.zeros(len(at), dtype=torch.int64), torch.arange(len(at), device=at.device)
     for step in range(steps + 1):
         if not len(live):
             break
         here = at[live]
-        seen = look.slope(here, search.target[live], search.rows[live])
+        seen = look.slope(here, search.target[live], search.rows[live], SOFT * search.scale)
         cost, fall = cost_of(seen.w, live)
-        better = (seen.margin >= goal) & (cost < 0.999 * least[live])
-        least[live[better]], best[live[better]] = cost[better], here[better]
+        valid = seen.margin >= search.goal
+        better = valid & (cost < 0.999 * least[live])
+        keep = better | (least[live].isinf() & (seen.margin > most[live]))
+        best[live[keep]] = here[keep]
+        least[live[better]] = cost[better]
+        most[live] = torch.maximum(most[live], seen.margin)
         known = ~least[live].isinf()
         rate[live[known & ~better]] *= SHRINK
-        move = _step(here, seen.slope @ link.A, fall @ link.A, goal + BEYOND - seen.smooth, rate[live], sigma,
-                     search.floor)  # fmt: skip
-        fell = known & (seen.margin < goal - FELL)
-        to = here + move
+        missing = search.goal + BEYOND * search.scale - seen.smooth
+        to = here + _step(here, seen.slope @ a, fall @ a, missing, rate[live], sigma, search.floor)
+        fell = known & (seen.margin < search.goal - FELL * search.scale)
         at[live] = torch.where(fell[:, None], best[live], to.relu() if search.floor else to)
         taken[live.cpu()] = step
         live = live[(rate[live] > LEAST) & torch.isfinite(seen.smooth)]
-    reached = ~least.isinf() | first.reached
-    ways = [w or ("walk" if yes else "") for w, yes in zip(first.way, reached.tolist(), strict=True)]
+    reached = ~least.isinf()
+    ways = [name or "walk" if yes else "" for name, yes in zip(first.way, reached.tolist(), strict=True)]
     return Found(best, reached, ways, taken)
 
 

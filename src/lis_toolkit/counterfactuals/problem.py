@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
@@ -20,6 +20,7 @@ from ..names import class_index, finite_number, spelling_hint, whole_number
 from ..pairs import Pairs, check_models
 from ..stylegan import Generator
 from . import latent, paper
+from .rendered import rendered_margin
 from .search import Method, Metric
 
 
@@ -30,6 +31,7 @@ class Options:
     method: Method
     metric: Metric
     margin: float
+    scale: float
     realism: float
     steps: int
     points: int
@@ -93,9 +95,9 @@ def pose(
         origin = classifier.head(r.to(classifier.device, classifier.dtype)).argmax(dim=1).cpu()
     rivals = _rivals(classifier, link, statistics)
     rows, goals = _targets(classifier, target, origin, rivals)
-    if needed and margin is None:
-        margin = default_margin(classifier, statistics)
-    chosen = Options(**{**chosen.__dict__, "margin": 0.0 if not needed else _positive(margin, "margin")})
+    if needed:
+        wanted, scale = _margins(classifier, statistics, margin)
+        chosen = replace(chosen, margin=wanted, scale=scale)
     keys = _keys(r if images is None else images)
     nearest = isinstance(target, str) and target == "nearest" and target not in classifier.classes
     asked = target if isinstance(target, (str, int)) else [classifier.classes[k] for k in goals.tolist()]
@@ -104,20 +106,32 @@ def pose(
     )
 
 
-def default_margin(classifier: Classifier, statistics: ClassStatistics | None) -> float:
-    """Return half the median, over classes, of the margin that the head gives at the class's mean activation."""
+def default_margin(classifier: Classifier, statistics: ClassStatistics | None) -> float | None:
+    """Return half the median, over classes, of the margin that the head gives at the class's mean activation.
+
+    None where none of the classes has pairs, or the head does not tell most of them apart.
+    """
     known = statistics.counts > 0 if statistics is not None else torch.zeros(0, dtype=torch.bool)
     if statistics is None or not bool(known.any()):
-        raise LisError(
-            "none of the link's classes is one of the classifier's, so there is no scale for a margin: give margin=, "
-            "in logits."
-        )
+        return None
     with torch.no_grad():
         means = statistics.r_means[known].to(classifier.device, classifier.dtype)
-        logits = classifier.head(means).float().cpu()  # [K', K]
-    own = logits.gather(1, known.nonzero())[:, 0]
-    others = logits.scatter(1, known.nonzero(), -torch.inf).amax(dim=1)
-    return max(0.5 * float((own - others).median()), 0.0)
+        margins = rendered_margin(classifier.head(means).float().cpu(), known.nonzero()[:, 0])
+    half = 0.5 * float(margins.quantile(0.5))
+    return half if half > 0 else None
+
+
+def _margins(classifier: Classifier, statistics: ClassStatistics | None, margin: Any) -> tuple[float, float]:
+    """Return the margin asked for and the scale of logits."""
+    usual = default_margin(classifier, statistics)
+    if margin is None and usual is None:
+        raise LisError(
+            "the link's classes give no scale for a margin: none has pairs, or the head does not tell their means "
+            "apart. Give margin=, in logits."
+        )
+    given = usual if margin is None else _positive(margin, "margin")
+    assert given is not None
+    return given, usual or given or 1.0
 
 
 def _options(
@@ -131,7 +145,7 @@ def _options(
     if steps is None:
         steps = paper.STEPS if method == "paper" else latent.STEPS
     return Options(
-        method, metric, 0.0, _positive(realism, "realism"), whole_number(steps, "steps", 0),
+        method, metric, 0.0, 1.0, _positive(realism, "realism"), whole_number(steps, "steps", 0),
         whole_number(points, "points", 2), whole_number(batch_size, "batch_size", 1), whole_number(seed, "seed", 0),
     )  # fmt: skip
 

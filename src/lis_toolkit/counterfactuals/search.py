@@ -14,7 +14,7 @@ from .rendered import Looker
 
 Method = Literal["paper", "closed_form", "latent"]
 Metric = Literal["euclidean", "covariance", "sparse"]
-SLACK = 1e-3  # logits beyond the margin, so that a second look at the end does not differ by rounding
+SLACK = 3e-4  # of the scale, beyond the margin: a second look at the end must not differ by rounding
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Search:
     origin, target : int64 [n], what the head says of r, and what the picture is to become.
     rows : int64 [n], their places in `look.renders`.
     margin : logits by which the target must lead in the rendered picture.
+    scale : logits that are much for this classifier: the margin where none was given.
     floor : whether activations are demanded to be >= 0.
     metric : "euclidean", "covariance" or "sparse".
     head : weight [K, R] and bias [K] of a linear head; None where the method needs none.
@@ -40,10 +41,16 @@ class Search:
     target: Tensor
     rows: Tensor
     margin: float
+    scale: float
     floor: bool
     metric: Metric
     head: tuple[Tensor, Tensor] | None
     statistics: ClassStatistics | None
+
+    @property
+    def goal(self) -> float:
+        """Margin that a picture is to have while the search lasts."""
+        return self.margin + SLACK * self.scale
 
     def part(self, chosen: Tensor) -> Search:
         """Return the search of some rows, by their places [m] or a mask [n]."""

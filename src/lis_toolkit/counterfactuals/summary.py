@@ -114,6 +114,7 @@ def _reasons(options: Options, outcome: Outcome, success: list[bool], ends: list
             reasons.append(f"no picture was of the target class within {options.steps} steps")
         else:
             where = f"on the shortest shift up to {AMOUNTS[-1]:g} times its length, nor on the way to the target's mean"
+            where += ", nor by walking on" if options.method == "latent" else ""
             reasons.append(f"no picture had the margin {options.margin:.2f} {where}")
     return reasons
 
