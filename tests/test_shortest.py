@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.optimize import linprog, nnls
 
-from lis_toolkit.counterfactuals import shortest_shift, sparse_shift
 from lis_toolkit.counterfactuals import shortest as shortest_module
+from lis_toolkit.counterfactuals import shortest_shift, sparse_shift
 from lis_toolkit.counterfactuals.active_set import Program, solve_programs
 
 
@@ -143,7 +143,9 @@ def test_the_optimality_conditions_hold():
         slack = faces @ d[row] - low[row]
         assert float(slack.min()) > -1e-5
         tight = slack < 1e-5
-        pull = torch.linalg.solve(sigma, d[row])  # the objective's gradient is a sum of tight faces, not negative
+        pull = torch.linalg.solve(
+            sigma, d[row]
+        )  # the objective's gradient is a sum of tight faces, not negative
         rest = nnls(faces[tight].T.numpy(), pull.numpy())[1] if bool(tight.any()) else float(pull.norm())
         assert rest < 1e-5 * max(1.0, float(pull.norm()))
 
@@ -160,7 +162,9 @@ def test_sparse_shifts_are_optimal_by_a_plain_program(floor):
         scale, eye = np.diag(1 / spread.double().numpy()), np.eye(n)
         upper = np.block([[scale, -eye], [-scale, -eye], [-faces.numpy(), np.zeros((len(faces), n))]])
         limit = np.concatenate([np.zeros(2 * n), -low.numpy()])
-        plain = linprog(np.r_[np.zeros(n), np.ones(n)], upper, limit, bounds=[(None, None)] * n + [(0, None)] * n)
+        plain = linprog(
+            np.r_[np.zeros(n), np.ones(n)], upper, limit, bounds=[(None, None)] * n + [(0, None)] * n
+        )
         assert float((shifts.d[row] / spread).abs().sum()) == pytest.approx(plain.fun, rel=1e-4, abs=1e-5)
     assert float(shifts.short.max()) < 1e-4
 

@@ -69,7 +69,8 @@ def find_counterfactuals(
     steps : gradient steps at most; None: 12 for "latent", 2000 for "paper".
     pairs : what means and covariances are taken of, for a link without `statistics`.
     points : pictures of the path whose logits are kept, ends included.
-    batch_size : pictures at a time; it changes no result.
+    batch_size : pictures at a time; it changes results by rounding only, which latent's steps may amplify to about a
+        hundredth of a distance.
     seed : of the random start of "paper".
     progress : show a progress bar over rows.
 
