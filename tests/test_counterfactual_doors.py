@@ -117,7 +117,7 @@ def test_what_can_not_be_reached_is_a_row_with_its_reason(models, r, method, tar
             patch.setattr(
                 type(generator),
                 "render",
-                lambda self, w, s=scale: (fixed + 0 * w.sum()) * s + torch.zeros(len(w), 1, 1, 1),
+                lambda self, w, s=scale: s * (fixed + 0 * w.sum(dim=1)[:, None, None, None]),
             )
             table = find_counterfactuals(generator, classifier, link, r, target, method, steps=steps).table
         assert not table["success"].any() and (table["renders"] <= most).all()
@@ -147,9 +147,8 @@ def test_a_head_that_is_not_linear_serves_the_paper_only(models):
 
 def test_an_encoder_has_no_counterfactuals(models, r):
     generator, classifier, _, _ = models
-    encoder = Classifier(
-        _Body(classifier.network).eval(), head=False, channels=1, size=(16, 16), mean=[0.5], std=[0.02]
-    )
+    body = _Body(classifier.network).eval()
+    encoder = Classifier(body, head=False, channels=1, size=(16, 16), mean=[0.5], std=[0.02])
     link = fit_link(collect_pairs(generator, encoder, per_class=20, keep="all"))
     with pytest.raises(LisError, match="needs a classifier with a head"):
         find_counterfactuals(generator, encoder, link, r, "ring", "paper")
