@@ -629,11 +629,6 @@ def test_killed_at_every_step_it_goes_on_and_ends_the_same(tmp_path):
     assert killed(tmp_path, "steps") > 25  # so many places to die at
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_random_moments(tmp_path):
-    assert killed(tmp_path, "4") >= 4
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_many_random_moments(tmp_path):

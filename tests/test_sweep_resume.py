@@ -122,10 +122,5 @@ def test_killed_at_every_step_it_goes_on_and_ends_the_same(tmp_path):
     assert killed(tmp_path, "steps") > 30  # so many places to die at
 
 
-def test_killed_at_random_moments(tmp_path):
-    assert killed(tmp_path, "3") >= 3
-
-
-@pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path):
     assert killed(tmp_path, "20") >= 20

@@ -78,7 +78,7 @@ class Explorer:
     def captions(self):
         return self.root.locator(".lis-picture figcaption").all_text_contents()
 
-    def wait_for_caption(self, text, timeout=20):
+    def wait_for_caption(self, text, timeout=30):
         """Wait until the middle picture says this."""
         self.root.locator(".lis-picture figcaption").nth(1).filter(has_text=text).wait_for(
             timeout=timeout * 1000

@@ -43,11 +43,14 @@ def app(tmp_path_factory):
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + 60
-            while not answers(f"http://127.0.0.1:{port}/static/"):
+            deadline = time.monotonic() + 180
+            # Where the port was taken since, Voila has another one.
+            while not (found := re.search(r"http://127\.0\.0\.1:\d+/", (folder / "log").read_text())) or (
+                not answers(f"{found[0]}static/")
+            ):
                 assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/"
+            yield found[0]
         finally:
             process.terminate()
             try:
@@ -115,7 +118,7 @@ def test_every_tab_draws(page):
     for tab in page.get_by_role("tab").all():
         tab.click()
         shown = page.locator("canvas:visible, .js-plotly-plot:visible")
-        shown.first.wait_for(timeout=15_000)
+        shown.first.wait_for(timeout=30_000)
         assert shown.first.bounding_box()["width"] >= 32, tab.inner_text()
     page.get_by_role("tab").first.click()
 

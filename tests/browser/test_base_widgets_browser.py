@@ -100,7 +100,7 @@ def number(page, key="17"):
 
 
 def wait_for_caption(page, text):
-    page.locator(".first figcaption").nth(1).filter(has_text=text).wait_for(timeout=10_000)
+    page.locator(".first figcaption").nth(1).filter(has_text=text).wait_for(timeout=30_000)
 
 
 def pixels(page, root=".first", picture=0):
@@ -277,10 +277,10 @@ def test_play_runs_along_the_observed_range_a_picture_a_step(notebook, page):
     play.click()
     assert play.get_attribute("aria-label") == "pause unit 17"
     page.wait_for_function(
-        "() => Number(document.querySelector('.first .lis-number').value) > 2.5", timeout=20_000
+        "() => Number(document.querySelector('.first .lis-number').value) > 2.5", timeout=30_000
     )
     page.wait_for_function(
-        "() => Number(document.querySelector('.first .lis-number').value) < 2.5", timeout=20_000
+        "() => Number(document.querySelector('.first .lis-number').value) < 2.5", timeout=30_000
     )
     slider(page).focus()
     page.keyboard.press("ArrowRight")
@@ -337,11 +337,11 @@ def test_a_silent_kernel_is_told_and_the_last_value_still_arrives(notebook, page
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
         alert = page.locator(".first .lis-sliders [role=alert]")
-        alert.filter(has_text="The kernel does not answer").wait_for(timeout=10_000)
+        alert.filter(has_text="The kernel does not answer").wait_for(timeout=30_000)
         assert number(page).input_value() == "1.26"
     finally:
         os.kill(process, signal.SIGCONT)
-    alert.wait_for(state="detached", timeout=10_000)
+    alert.wait_for(state="detached", timeout=30_000)
     wait_for_caption(page, "at 1.26")
 
 
@@ -494,7 +494,7 @@ def test_a_restarted_kernel_is_told_without_a_console_error(scratch):
     slider(page).focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    page.locator(".first [role=alert]").filter(has_text="The kernel does not answer").wait_for(timeout=10_000)
+    page.locator(".first [role=alert]").filter(has_text="The kernel does not answer").wait_for(timeout=30_000)
     assert number(page).input_value() == "1.38"
     page.watch.check()
     notebook.run_all()

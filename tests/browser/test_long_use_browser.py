@@ -41,7 +41,7 @@ def move(notebook, count):
         notebook.page.wait_for_function(
             "before => document.querySelector('.lis-explorer .lis-picture').dataset.revision !== before",
             arg=before,
-            timeout=10_000,
+            timeout=30_000,
         )
 
 
@@ -82,7 +82,7 @@ def test_a_kernel_that_goes_away_while_the_slider_is_dragged(way, notebook):
             else:
                 notebook.kill_kernel(process)
     page.mouse.up()
-    page.locator(".lis-explorer").get_by_text("does not answer", exact=False).first.wait_for(timeout=15_000)
+    page.locator(".lis-explorer").get_by_text("does not answer", exact=False).first.wait_for(timeout=30_000)
     if way == "killed":  # JupyterLab tells that the kernel died, and starts another one
         page.locator(".jp-Dialog").get_by_role("button").last.click()
     notebook.wait_idle()

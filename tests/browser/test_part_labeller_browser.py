@@ -71,7 +71,7 @@ class Labeller:
     def away(self):
         self.page.mouse.move(5, 300)
 
-    def wait_saved(self, kind="done", timeout=20):
+    def wait_saved(self, kind="done", timeout=30):
         self.page.wait_for_function(
             "([e, kind]) => e.dataset.saved === kind",
             arg=[self.root.element_handle(), kind],
@@ -676,14 +676,14 @@ def test_nothing_is_lost_when_the_kernel_dies(scratch, server):
     process = notebook.kernel_process()
     os.kill(process, signal.SIGSTOP)
     labeller.stroke((2, 4), (20, 4))  # a kernel that answers late: told, and taken back
-    labeller.wait_saved("failed", timeout=10)
+    labeller.wait_saved("failed")
     assert "busy with another cell" in labeller.problem()
     os.kill(process, signal.SIGCONT)
     np.testing.assert_array_equal(labeller.mask(), line(expected, (2, 4), (20, 4), 1, 1))
     assert labeller.problem() == ""
     notebook.kill_kernel()
     labeller.stroke((2, 9), (20, 12))
-    labeller.wait_saved("failed", timeout=15)
+    labeller.wait_saved("failed")
     assert "does not answer" in labeller.problem() and "kept in this browser" in labeller.problem()
     dialog = labeller.page.locator(".jp-Dialog")  # JupyterLab tells that the kernel died, some seconds later
     dialog.get_by_role("button").last.click()
@@ -716,7 +716,7 @@ def test_nothing_is_lost_when_the_kernel_dies(scratch, server):
     labeller.page.wait_for_function("e => !e.isConnected", arg=old, timeout=60_000)
     again = Labeller(notebook, labeller.folder)
     assert again.file() == "04_4001_psi0.7.png"  # the first without a mask
-    again.button("Restore and save").wait_for(timeout=20_000)
+    again.button("Restore and save").wait_for(timeout=30_000)
     told = again.root.locator(".lis-offer").inner_text()
     assert "Coat, seed 4000" in told and "Trouser" not in told
     again.button("Restore and save").click()

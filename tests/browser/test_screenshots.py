@@ -97,13 +97,24 @@ def widget(notebook, name):
 
 @pytest.mark.parametrize("name", WIDGETS)
 def test_widget_in_a_theme(name, theme, notebook):
-    from PIL import Image
-
     root = widget(notebook, name)
     root.scroll_into_view_if_needed(timeout=30_000)
     root.locator("canvas, .js-plotly-plot").first.wait_for(timeout=30_000)
-    notebook.page.wait_for_timeout(1500)  # plots are drawn when the page has time
     path = lab.ARTIFACTS / f"{name}-{theme}.png"
+    folder = os.environ.get("LIS_SCREENSHOTS")
+    notebook.page.wait_for_timeout(1500 if folder else 200)  # plots are drawn when the page has time
+    lab.eventually(lambda: take(notebook, root, path, name, theme))
+    lab.check_contrast(root, texts=8)
+    lab.check_fits(root)
+    if folder and README.get(name) == theme:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, Path(folder) / f"{name}.png")
+
+
+def take(notebook, root, path, name, theme):
+    """Write the PNG of a widget, on which something is drawn."""
+    from PIL import Image
+
     notebook.screenshot(root, path)
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
@@ -114,12 +125,6 @@ def test_widget_in_a_theme(name, theme, notebook):
     assert len(colours) > 60, "hardly anything is drawn"
     drawn = lab.canvases(root)
     assert name == "link_report" or max(canvas.std() for canvas in drawn) > 20
-    lab.check_contrast(root, texts=8)
-    lab.check_fits(root)
-    folder = os.environ.get("LIS_SCREENSHOTS")
-    if folder and README.get(name) == theme:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, Path(folder) / f"{name}.png")
 
 
 @pytest.mark.parametrize("name", WIDGETS)

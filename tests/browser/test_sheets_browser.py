@@ -70,7 +70,7 @@ def told(notebook, expression):
 
 
 def wait_for_caption(locator, text):
-    locator.locator("figcaption").filter(has_text=text).first.wait_for(timeout=20_000)
+    locator.locator("figcaption").filter(has_text=text).first.wait_for(timeout=30_000)
 
 
 def tab(notebook, name):
@@ -89,10 +89,10 @@ def test_every_tab_of_the_report_is_drawn(notebook):
         panel = report.locator(
             ".widget-tab-contents > *:visible, .jupyter-widget-tab-contents > *:visible"
         ).first
-        panel.get_by_text(words).first.wait_for(timeout=10_000)
+        panel.get_by_text(words).first.wait_for(timeout=30_000)
         plots = panel.locator(".js-plotly-plot:visible")
         if figures:
-            plots.nth(figures - 1).wait_for(timeout=10_000)
+            plots.nth(figures - 1).wait_for(timeout=30_000)
         assert plots.count() == figures, name
         for plot in plots.all():
             assert plot.locator("path").count() > 5 and plot.bounding_box()["width"] > 250, name
@@ -132,7 +132,7 @@ def test_a_unit_of_the_report_opens_in_the_explorer(notebook):
     rows = report.locator(".lis-table:visible tbody tr")
     rows.nth(2).locator("td").nth(1).click()
     unit = int(rows.nth(2).locator(".lis-choose").inner_text())
-    report.locator(".lis-message", has_text=f"Unit {unit} is open").wait_for(timeout=10_000)
+    report.locator(".lis-message", has_text=f"Unit {unit} is open").wait_for(timeout=30_000)
     assert told(notebook, "explorer.unit") == unit
     report.locator(".lis-table:visible tbody tr.lis-chosen").filter(
         has=notebook.page.locator(".lis-choose", has_text=re.compile(f"^{unit}$"))
@@ -141,7 +141,7 @@ def test_a_unit_of_the_report_opens_in_the_explorer(notebook):
     notebook.page.keyboard.press("ArrowDown")
     notebook.page.keyboard.press("Enter")
     unit = int(rows.nth(3).locator(".lis-choose").inner_text())
-    report.locator(".lis-message", has_text=f"Unit {unit} is open").wait_for(timeout=10_000)
+    report.locator(".lis-message", has_text=f"Unit {unit} is open").wait_for(timeout=30_000)
     assert told(notebook, "explorer.unit") == unit
 
 
@@ -207,7 +207,7 @@ def test_without_an_explorer_the_picture_is_shown_larger(notebook):
     small = cell.locator("canvas").bounding_box()["width"]
     cell.click()
     large = sheet.locator(".lis-picture canvas")
-    large.nth(1).wait_for(timeout=10_000)
+    large.nth(1).wait_for(timeout=30_000)
     assert large.nth(1).bounding_box()["width"] > 1.9 * small
     lab.same_picture(
         lab.canvases(sheet.locator(".lis-picture"))[1], lab.canvases(sheet.locator(".lis-grid"))[4]
@@ -224,7 +224,7 @@ def test_a_slider_moves_the_picture_along_its_direction(notebook, models):
     slider = root.locator(
         "input.lis-slider[data-key='Coat to Shirt'], [data-key='Coat to Shirt'] input.lis-slider"
     )
-    slider.first.wait_for(timeout=10_000)
+    slider.first.wait_for(timeout=30_000)
     slider.first.focus()
     page.keyboard.press("End")
     for _ in range(5):
@@ -242,7 +242,7 @@ def test_a_slider_moves_the_picture_along_its_direction(notebook, models):
     lab.same_picture(shown[0], rendered(models, start))
     lab.same_picture(shown[1], rendered(models, start + amount * vector))
     assert amount > 0.5 and (np.abs(shown[0].astype(int) - shown[1]) > 10).mean() > 0.05
-    root.get_by_text("units that make up the move").wait_for(timeout=10_000)
+    root.get_by_text("units that make up the move").wait_for(timeout=30_000)
     root.get_by_role("button", name="As it was").click()
     wait_for_caption(root, "nothing set")
     lab.same_picture(lab.canvases(root.locator(".lis-picture"))[1], shown[0])
@@ -255,11 +255,11 @@ def test_units_are_combined_and_mistakes_told(notebook):
     typed.fill("seventeen")
     typed.press("Tab")
     root.get_by_role("button", name="Make the direction").click()
-    root.locator(".lis-message[role=alert]", has_text="seventeen").wait_for(timeout=10_000)
+    root.locator(".lis-message[role=alert]", has_text="seventeen").wait_for(timeout=30_000)
     typed.fill(told(notebook, "f'{units[0]}: 1, {units[1]}: -0.5'"))
     typed.press("Tab")
     root.get_by_role("button", name="Make the direction").click()
-    root.locator("[data-key='combination 1']").first.wait_for(timeout=10_000)
+    root.locator("[data-key='combination 1']").first.wait_for(timeout=30_000)
     assert told(notebook, "list(directions.families.combinations['combination 1'].values())") == [1.0, -0.5]
 
 

@@ -34,7 +34,7 @@ def started(tmp_path_factory):
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not (
                 found := re.search(r"http://(?:127.0.0.1|localhost):\S+", (folder / "log").read_text())
             ):
@@ -58,7 +58,7 @@ def test_it_answers_and_shows_the_tutorials(started, open_page):
     page.goto(address.replace("localhost", "127.0.0.1"))
     page.locator(".jp-Notebook h1", has_text="Quickstart").wait_for(timeout=60_000)
     # A server that is ended while a kernel starts was seen to take more than half a minute.
-    deadline, states = time.monotonic() + 90, []
+    deadline, states = time.monotonic() + 180, []
     while states != ["idle"]:
         assert time.monotonic() < deadline, states
         time.sleep(0.2)

@@ -270,7 +270,7 @@ def test_plots_show_the_state_and_a_bar_chooses_its_unit(page):
             .map(e => [e.getBoundingClientRect().top, e.textContent.trim()])
             .sort((a, b) => a[0] - b[0]).map(pair => pair[1])) === String(wanted)""",
         arg=[plots.nth(1).element_handle(), [f"unit {u}" for u in moved]],
-        timeout=10_000,
+        timeout=30_000,
     )
     plots.nth(2).locator(".shapelayer path").nth(1).wait_for(state="attached")
     assert plots.nth(2).locator(".shapelayer path").count() == 2
@@ -354,13 +354,13 @@ def test_a_failed_render_is_told_in_the_widget_and_forgotten_after_the_next_good
         page.slider(page.unit).focus()
         page.page.keyboard.press("ArrowLeft")
         message = page.root.locator(".lis-message[role=alert]")
-        message.filter(has_text="RuntimeError: no <paint> left").wait_for(state="visible", timeout=10_000)
-        page.root.locator(".lis-picture.lis-stale").wait_for(timeout=10_000)
+        message.filter(has_text="RuntimeError: no <paint> left").wait_for(state="visible", timeout=30_000)
+        page.root.locator(".lis-picture.lis-stale").wait_for(timeout=30_000)
     finally:
         page.notebook.execute("del explorer.session.generator.render")
     page.page.keyboard.press("ArrowLeft")
-    page.root.locator(".lis-picture:not(.lis-stale)").wait_for(timeout=10_000)
-    page.root.locator(".lis-message[role=alert]").wait_for(state="hidden", timeout=10_000)
+    page.root.locator(".lis-picture:not(.lis-stale)").wait_for(timeout=30_000)
+    page.root.locator(".lis-message[role=alert]").wait_for(state="hidden", timeout=30_000)
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
