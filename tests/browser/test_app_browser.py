@@ -74,9 +74,9 @@ def pages(app, open_page):
     """The app, and once more in its dark theme: loaded side by side, since Voila runs the notebook for each."""
     page, dark = open_page(), open_page()
     dark.evaluate("url => { location.href = url; }", f"{app}?theme=dark")
-    page.goto(app, timeout=120_000)
+    page.goto(app, timeout=300_000)
     for opened in (page, dark):
-        opened.locator(".lis-explorer").first.locator("canvas").nth(2).wait_for(timeout=120_000)
+        opened.locator(".lis-explorer").first.locator("canvas").nth(2).wait_for(timeout=300_000)
     page.wait_for_timeout(2000)
     return page, dark
 
