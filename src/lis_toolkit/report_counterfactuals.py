@@ -20,15 +20,17 @@ def counterfactual_section(metrics: Mapping[str, Any], pictures: Mapping[str, by
     told = metrics.get("counterfactuals")
     if told is None:
         return join([heading, tag("p", "No counterfactuals were searched, so this was left out.")])
+    first = told["shown"][0]
     parts = [
         heading,
         tag(
             "p",
-            "What would have to change in this coat for the classifier to call it a shirt? The search looks for the "
-            "smallest change of the units, as the generator can draw it, after which the classifier, looking at the "
-            f"drawn picture, gives the other class a lead of at least {told['margin']:.1f} (in its own score, the "
-            "logit). The picture in which the class changes is framed. Names: what the classifier sees; the judge is a "
-            "second classifier, which took no part in the search.",
+            f"What would have to change in a picture of {first['origin']} for the classifier to see {first['target']}? "
+            "The search looks for the smallest change of the units, as the generator can draw it, after which the "
+            "classifier, looking at the drawn picture, gives the other class a lead of at least "
+            f"{told['margin']:.1f} (in its own score, the logit). The first picture that is seen as the other class is "
+            "framed. Names: what the classifier sees; the judge is a second classifier, which took no part in the "
+            "search.",
         ),
         figure(
             pictures["ways_generated"],
