@@ -185,7 +185,8 @@ def test_without_photographs_the_page_says_so():
 
 def test_counterfactuals_are_told_with_their_failures_and_the_judge():
     words = Reader(render_report(make_metrics(), PICTURES)).words
-    for said in ("in a picture of Coat for the classifier to see Bag", "a lead of at least 3.9", "Coat → Bag", "Bag → Coat: no way <found>", "+4.3", "5.6", "0.19", "71",
+    for said in ("in a picture of Coat for the classifier to see Bag",
+                 "a lead of at least 3.9", "Coat → Bag", "Bag → Coat: no way <found>", "+4.3", "5.6", "0.19", "71",
                  "96% (92% to 98% at 95 % confidence)", "99% (92%", "179 ways between 90 pairs", "2 images of each",
                  "1 more were left out", "2.9", "7.8", "29"):  # fmt: skip
         assert said in words, said
