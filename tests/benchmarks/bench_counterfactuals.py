@@ -13,9 +13,9 @@ with their intervals for every method, of all and of the starts at which "paper"
 Walks are saved block by block in --folder, and one that was interrupted goes on there. `speed` (three minutes): seconds
 and renders per success, 90 starts, one call a method; "paper" goes all its way with the last number of threads, and 100
 steps with the others. `batch` (a minute): 256 starts in one call against one call each, of 24 of them. `kernels`: one
-picture and its derivative, alone and in batches; what a call costs before the first picture. `margins`: 180 starts, what
-the judge says and how far it is for several margins, drawn as a figure. `why`: the closed form's shift itself, in each
-metric, before any line search.
+picture and its derivative, alone and in batches; what a call costs before the first picture. `margins`: 180 starts,
+what the judge says and how far it is for several margins, drawn as a figure. `why`: the closed form's shift itself,
+in each metric, before any line search.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import argparse
 import concurrent.futures
 import functools
 import json
+import math
 import multiprocessing
 import statistics
 import time
@@ -32,10 +33,12 @@ from pathlib import Path
 
 import counterfactual_figures
 import machine
+import pandas
 import torch
 from torch import Tensor
 
 import lis_toolkit as lis
+from lis_toolkit import counterfactuals
 
 BLOCK = 45  # starts of a walk that is saved
 METHODS = {
@@ -62,7 +65,9 @@ class Bench:
         return lis.load_classifier("fashion-judge")
 
     def pairs(self, seed: int, per_class: int) -> lis.Pairs:
-        return lis.collect_pairs(self.generator, self.classifier, per_class=per_class, seed=seed, progress=False)
+        return lis.collect_pairs(
+            self.generator, self.classifier, per_class=per_class, seed=seed, progress=False
+        )
 
     def starts(self, seed: int, per_pair: int) -> tuple[Tensor, list[int]]:
         """Activations [90 n, R] and targets: 90 rows are one start of every ordered class pair."""
@@ -106,27 +111,45 @@ def quality(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
         spawn = multiprocessing.get_context("spawn")
         options.folder.mkdir(parents=True, exist_ok=True)
         with concurrent.futures.ProcessPoolExecutor(options.processes, mp_context=spawn) as pool:
-            list(pool.map(functools.partial(walk, folder=str(options.folder), per_pair=options.per_pair), blocks))
+            list(
+                pool.map(
+                    functools.partial(walk, folder=str(options.folder), per_pair=options.per_pair), blocks
+                )
+            )
         walked = [lis.Counterfactuals.load(options.folder / f"paper_{block}") for block in blocks]
         results = {"paper": lis.Counterfactuals.concat(walked), **results}
     real = bench.pairs(8, 130)
     measures = {name: bench.measure(result, real) for name, result in results.items()}
+    against = "paper" if "paper" in measures else "closed_form"
+    compared = counterfactuals.compare_methods(measures, against)
     found: dict[str, object] = {"starts": len(r), "margin": float(results["latent"].settings["margin"])}
     found["measures"] = {name: summary(m) for name, m in measures.items()}
-    if "paper" in measures:
-        both = functools.reduce(lambda a, b: a & b, (m.rows["valid"] for m in measures.values())).to_numpy()
-        found["where_all_succeed"] = {name: summary(m.on(both)) for name, m in measures.items()}
+    found["where_all_succeed"] = common(compared)
     found["ways"] = {name: result.table["way"].value_counts().to_dict() for name, result in results.items()}
     found["by_pair"] = {name: by_pair(m) for name, m in measures.items()}
-    for name, m in measures.items():
-        print(f"\n{name}\n{m}", flush=True)
+    for which in ("all", "common"):
+        print(f"\n{which}\n{counterfactuals.comparison_table(compared, which).to_string()}", flush=True)
     return found
 
 
 def summary(measures: lis.CounterfactualMeasures) -> dict[str, list[float]]:
     """Value, its interval and n of every measure."""
     rows = measures.summary.itertuples()
-    return {row.measure: [*(round(float(v), 5) for v in (row.value, row.low, row.high)), int(row.n)] for row in rows}
+    return {row.measure: [*map(plain, (row.value, row.low, row.high)), int(row.n)] for row in rows}
+
+
+def common(compared: pandas.DataFrame) -> dict[str, dict[str, list[float]]]:
+    """Value, mean difference from the method compared with, its interval, and n, where all methods succeed."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in compared[compared["rows"] == "common"].itertuples():
+        values = row.value, row.difference, row.difference_low, row.difference_high
+        found.setdefault(row.method, {})[row.measure] = [*map(plain, values), int(row.n)]
+    return found
+
+
+def plain(value: float) -> float | None:
+    """Round; what is no number has no place in JSON."""
+    return round(float(value), 5) if math.isfinite(value) else None
 
 
 def by_pair(measures: lis.CounterfactualMeasures) -> list[dict[str, object]]:
@@ -165,7 +188,10 @@ def speed(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
         found[f"threads_{threads}"] = rows
     last = found[f"threads_{options.threads[-1]}"]
     found["of_paper"] = {
-        name: {key: last[name][key] / last["paper"][key] for key in ("seconds_per_success", "renders_per_success")}
+        name: {
+            key: last[name][key] / last["paper"][key]
+            for key in ("seconds_per_success", "renders_per_success")
+        }
         for name in ("closed_form", "latent")
     }
     for threads in options.threads[:-1]:
@@ -182,7 +208,11 @@ def speed(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
 def cost(result: lis.Counterfactuals) -> dict[str, float]:
     rows = result.table
     renders, successes = int(rows["renders"].sum()), int(rows["success"].sum())
-    return {"successes": successes, "all_renders": renders, "renders_per_success": renders / max(successes, 1)}
+    return {
+        "successes": successes,
+        "all_renders": renders,
+        "renders_per_success": renders / max(successes, 1),
+    }
 
 
 def batch(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
@@ -286,10 +316,19 @@ def why(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
 
 
 def table(title: str, name: str, row: dict[str, float]) -> None:
-    print(f"{title:36} {name:28}", *(f"{key} {value:.4g}" for key, value in row.items()), sep="  ", flush=True)
+    print(
+        f"{title:36} {name:28}", *(f"{key} {value:.4g}" for key, value in row.items()), sep="  ", flush=True
+    )
 
 
-PARTS = {"kernels": kernels, "batch": batch, "speed": speed, "why": why, "margins": margins, "quality": quality}
+PARTS = {
+    "kernels": kernels,
+    "batch": batch,
+    "speed": speed,
+    "why": why,
+    "margins": margins,
+    "quality": quality,
+}
 
 
 def main() -> None:
@@ -299,7 +338,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["kernels", "batch", "speed"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path, help="of `margins`")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/lis_walks"), help="of `quality`, for its walks")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("/tmp/lis_walks"), help="of `quality`, for its walks"
+    )
     parser.add_argument("--processes", type=int, default=2, help="of `quality`, for its walks")
     parser.add_argument("--per-pair", type=int, default=6, help="starts of each class pair in `quality`")
     parser.add_argument("--without-paper", action="store_true", help="leave the walks out of `quality`")

@@ -65,7 +65,8 @@ def shifts(bench: Bench, r: Tensor, targets: Tensor) -> dict[str, dict[str, obje
                 f"signs_agree_{t:g}": float(((by_head > 0) == (by_picture > 0)).float().mean()),
                 f"distance_w_{t:g}": float((link.linear(there) - link.linear(r)).norm(dim=1).mean()),
                 f"rendered_margin_{t:g}_by_target": {
-                    classes[k]: round(float(by_picture[targets == k].mean()), 2) for k in targets.unique().tolist()
+                    classes[k]: round(float(by_picture[targets == k].mean()), 2)
+                    for k in targets.unique().tolist()
                 },
             }
         found[name] = row
@@ -90,7 +91,11 @@ def units_90(shift: Tensor) -> Tensor:
 
 
 def tradeoff(
-    found: dict[str, dict[str, list[float]]], margins: tuple[float, ...], default: float, starts: int, path: Path
+    found: dict[str, dict[str, list[float]]],
+    margins: tuple[float, ...],
+    default: float,
+    starts: int,
+    path: Path,
 ) -> None:
     """Draw what the judge agrees to against how far it is, one curve a method, one point a margin."""
     import matplotlib
@@ -116,7 +121,9 @@ def tradeoff(
                 color=colour, ha="left" if below else "right",
             )  # fmt: skip
     axes.axhline(0.9, color="0.5", linewidth=1, linestyle=":")
-    axes.text(0.995, 0.9, "asked: 0.90 ", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color="0.4")
+    axes.text(
+        0.995, 0.9, "asked: 0.90 ", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color="0.4"
+    )
     axes.set_xlabel("distance of the counterfactual from its start, in w")
     axes.set_ylabel("share that the judge sees as the target, too")
     axes.set_title(
