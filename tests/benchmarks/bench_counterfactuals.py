@@ -1,6 +1,6 @@
 """Counterfactuals on the bundled models: how good, how fast, against the published walk, on the same starts.
 
-    python tests/benchmarks/bench_counterfactuals.py --parts quality --processes 2 --folder /tmp/walks --out RESULT
+    python tests/benchmarks/bench_counterfactuals.py --parts quality --processes 2 --folder FOLDER --out RESULT
     python tests/benchmarks/bench_counterfactuals.py --parts kernels batch speed --out RESULT
     python tests/benchmarks/bench_counterfactuals.py --parts margins why --figure PICTURE --out RESULT
 
@@ -9,13 +9,13 @@ others. The link is a ridge fit on 400 pairs a class of seed 0; starts are other
 the same number for each of the 90 ordered class pairs.
 
 `quality` (540 starts, half an hour idle, nearly all of it method "paper"): the measures of `measure_counterfactuals`
-with their intervals for every method, of all and of the starts at which "paper" succeeds, and what fails by class pair.
-Walks are saved block by block in --folder, and one that was interrupted goes on there. `speed` (three minutes): seconds
-and renders per success, 90 starts, one call a method; "paper" goes all its way with the last number of threads, and 100
-steps with the others. `batch` (a minute): 256 starts in one call against one call each, of 24 of them. `kernels`: one
-picture and its derivative, alone and in batches; what a call costs before the first picture. `margins`: 180 starts,
-what the judge says and how far it is for several margins, drawn as a figure. `why`: the closed form's shift itself,
-in each metric, before any line search.
+with their intervals for every method, of all and of the starts at which every method succeeds, and what fails by class
+pair. Results are saved in --folder, walks in blocks, and a run that was interrupted goes on there. `speed` (three
+minutes): seconds and renders per success, 90 starts, one call a method; "paper" goes all its way with the last number of
+threads, and 100 steps with the others. `batch` (a minute): 256 starts in one call against one call each, of 24 of them.
+`kernels`: one picture and its derivative, alone and in batches; what a call costs before the first picture. `margins`:
+180 starts, what the judge says and how far it is for several margins, drawn as a figure. `why`: the closed form's shift
+itself, in each metric, before any line search.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import json
 import math
 import multiprocessing
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ BLOCK = 45  # starts of a walk that is saved
 METHODS = {
     "closed_form": {"method": "closed_form"},
     "latent": {"method": "latent"},
+    "latent, realism 0.3": {"method": "latent", "realism": 0.3},
     "closed_form, euclidean": {"method": "closed_form", "metric": "euclidean"},
     "closed_form, sparse": {"method": "closed_form", "metric": "sparse"},
 }
@@ -85,40 +87,47 @@ class Bench:
     def find(self, r: Tensor, targets: list[int], **settings) -> lis.Counterfactuals:
         return lis.find_counterfactuals(self.generator, self.classifier, self.link, r, targets, **settings)
 
-    def measure(self, result: lis.Counterfactuals, real: lis.Pairs) -> lis.CounterfactualMeasures:
+    def measure(
+        self, result: lis.Counterfactuals, real: lis.Pairs | None = None
+    ) -> lis.CounterfactualMeasures:
         return lis.measure_counterfactuals(
             result, self.generator, self.classifier, self.link, judge=self.judge, pairs=real
         )
 
 
 def walk(block: int, folder: str, per_pair: int) -> None:
-    """Method "paper" for one block of starts, unless it is there already; in a process of its own."""
-    place = Path(folder) / f"paper_{block}"
-    if place.exists():
-        return
+    """Method "paper" for one block of starts; in a process of its own."""
     torch.set_num_threads(1)
     bench = Bench()
     r, targets = bench.starts(7, per_pair)
     some = slice(BLOCK * block, BLOCK * (block + 1))
-    bench.find(r[some], targets[some], method="paper", seed=block).save(place)
+    kept(Path(folder) / f"paper_{block}", lambda: bench.find(r[some], targets[some], method="paper"))
+
+
+def kept(place: Path, make: Callable[[], lis.Counterfactuals]) -> lis.Counterfactuals:
+    """Load the result of a run before, or make and save it."""
+    if place.exists():
+        return lis.Counterfactuals.load(place)
+    result = make()
+    result.save(place)
+    return result
 
 
 def quality(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
     r, targets = bench.starts(7, options.per_pair)
-    results = {name: bench.find(r, targets, **settings) for name, settings in METHODS.items()}
+    folder = options.folder or Path(tempfile.mkdtemp())
+    results = {
+        name: kept(folder / name.replace(", ", "_"), functools.partial(bench.find, r, targets, **settings))
+        for name, settings in METHODS.items()
+    }
     if not options.without_paper:
         blocks = range(-(-len(r) // BLOCK))
         spawn = multiprocessing.get_context("spawn")
-        options.folder.mkdir(parents=True, exist_ok=True)
         with concurrent.futures.ProcessPoolExecutor(options.processes, mp_context=spawn) as pool:
-            list(
-                pool.map(
-                    functools.partial(walk, folder=str(options.folder), per_pair=options.per_pair), blocks
-                )
-            )
-        walked = [lis.Counterfactuals.load(options.folder / f"paper_{block}") for block in blocks]
+            list(pool.map(functools.partial(walk, folder=str(folder), per_pair=options.per_pair), blocks))
+        walked = [lis.Counterfactuals.load(folder / f"paper_{block}") for block in blocks]
         results = {"paper": lis.Counterfactuals.concat(walked), **results}
-    real = bench.pairs(8, 130)
+    real = bench.pairs(8, 110)
     measures = {name: bench.measure(result, real) for name, result in results.items()}
     against = "paper" if "paper" in measures else "closed_form"
     compared = counterfactuals.compare_methods(measures, against)
@@ -290,12 +299,11 @@ def before(bench: Bench, r: Tensor, targets: list[int]) -> dict[str, float]:
 
 def margins(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
     r, targets = bench.starts(11, 2)
-    real = bench.pairs(8, 130)
     found: dict[str, dict[str, object]] = {}
     for name in ("closed_form", "latent"):
         for margin in MARGINS:
             found[f"{name}, margin {margin:g}"] = summary(
-                bench.measure(bench.find(r, targets, method=name, margin=margin), real)
+                bench.measure(bench.find(r, targets, method=name, margin=margin))
             )
             some = ("validity", "agreement_judge", "distance_w", "pixels", "renders")
             row = {key: found[f"{name}, margin {margin:g}"][key][0] for key in some}
