@@ -11,11 +11,11 @@ the same number for each of the 90 ordered class pairs.
 `quality` (540 starts, half an hour idle, nearly all of it method "paper"): the measures of `measure_counterfactuals`
 with their intervals for every method, of all and of the starts at which every method succeeds, and what fails by class
 pair. Results are saved in --folder, walks in blocks, and a run that was interrupted goes on there. `speed` (three
-minutes): seconds and renders per success, 90 starts, one call a method; "paper" goes all its way with the last number of
-threads, and 100 steps with the others. `batch` (a minute): 256 starts in one call against one call each, of 24 of them.
-`kernels`: one picture and its derivative, alone and in batches; what a call costs before the first picture. `margins`:
-180 starts, what the judge says and how far it is for several margins, drawn as a figure. `why`: the closed form's shift
-itself, in each metric, before any line search.
+minutes): seconds and renders per success, 90 starts, one call a method; "paper" goes all its way with the last number
+of threads, and 100 steps with the others. `batch` (a minute): 256 starts in one call against one call each, of 24 of
+them. `kernels`: one picture and its derivative, alone and in batches; what a call costs before the first picture.
+`margins`: 180 starts, what the judge says and how far it is for several margins, drawn as a figure. `why`: the closed
+form's shift itself, in each metric, before any line search.
 """
 
 from __future__ import annotations
