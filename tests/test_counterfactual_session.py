@@ -333,8 +333,12 @@ def test_a_search_stops_when_it_is_told_to(models, session):
     assert session.search(replace(setting, method="latent")).target == "ring"
 
 
-def test_failures_say_why_and_their_best_point_is_shown(models, session):
-    setting = CounterfactualSetting("disc", 0, target="cross")
+def test_failures_say_why_and_their_best_point_is_shown(models, session, monkeypatch):
+    asked = session.asked
+    monkeypatch.setattr(
+        session, "asked", lambda setting: {**asked(setting), "margin": 1e4}
+    )  # beyond any reach
+    setting = CounterfactualSetting("disc", 91, target="cross")
     way = session.search(setting)
     row = way.result.table.iloc[0]
     assert (
