@@ -351,7 +351,7 @@ function render({ model, el }) {
   });
   holder.addEventListener("blur", () => {
     spaceDown = false;
-    painter.finish();
+    if (held === null) painter.finish(); // under the hand it goes on: a dialog may take the focus in its midst
   });
   holder.addEventListener("focus", () => {
     if (holder.matches(":focus-visible") && !hand) moveCursor([0, 0], false);
