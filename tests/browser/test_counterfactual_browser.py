@@ -208,7 +208,7 @@ def test_it_can_be_read_in_both_themes_and_in_a_narrow_window(page):
         page.notebook.theme("JupyterLab Light")
     for width in (1280, 800):
         with page.notebook.width(width):
-            assert lab.sticking_out(page.root) == []
+            lab.check_fits(page.root)
     for control in page.root.locator("select:visible, input:visible, button:visible").all():
         assert control.evaluate(
             "e => (e.labels?.length || e.ariaLabel || e.textContent.trim() || e.title || '').toString()"
