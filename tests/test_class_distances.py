@@ -11,13 +11,9 @@ from matplotlib.colors import to_rgb
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import norm, t
 
-from lis_toolkit.counterfactuals.class_distances import (
-    ClassDistances,
-    class_distances,
-    resampled_means,
-    widened_interval,
-)
+from lis_toolkit.counterfactuals.class_distances import ClassDistances, class_distances
 from lis_toolkit.counterfactuals.distance_plots import distance_embedding, distance_map
+from lis_toolkit.counterfactuals.intervals import resampled_means, widened_interval
 from lis_toolkit.counterfactuals.paths import row_indices
 from lis_toolkit.counterfactuals.result import Counterfactuals
 from lis_toolkit.counterfactuals.scaling import kruskal_stress, place_points
@@ -89,7 +85,7 @@ def test_means_and_intervals_are_those_of_a_loop():
         **{**vars(result), "table": result.table.assign(start=result.table["start"] // 2)}
     )
     boundary["start"] = result.table["start"]
-    boundary.loc[[3, 17], "distance_w"] = np.nan
+    boundary.loc[[3, 10, 11], "distance_w"] = np.nan  # one way loses a row, another one a start
     got = class_distances(result, boundary, confidence=0.9, resamples=300, seed=4)
     assert got.classes == result.classes and np.isnan(np.diag(got.mean)).all()
     for i, origin in enumerate(got.classes):
@@ -104,9 +100,17 @@ def test_means_and_intervals_are_those_of_a_loop():
             low, high = loop_interval(kept.distance_w.tolist(), kept.start.tolist(), 300, seed, 0.9)
             assert (got.low[i, j], got.high[i, j]) == pytest.approx((low, high))
             assert got.difference[i, j] == pytest.approx(got.mean[i, j] - got.mean[j, i])
+            # Of both ways' draws, and no surer than the way of fewer starts.
+            back = boundary[(boundary.cycled == target) & (boundary.target == origin)].dropna()
+            there = resampled_means(kept.distance_w.to_numpy(), kept.start.to_numpy(), 300, seed)
+            again = resampled_means(
+                back.distance_w.to_numpy(), back.start.to_numpy(), 300, [4, seed[2], seed[1]]
+            )
+            bounds = widened_interval(there[0] - again[0], got.difference[i, j], min(there[1], again[1]), 0.9)
+            assert (got.difference_low[i, j], got.difference_high[i, j]) == pytest.approx(bounds)
     assert np.array_equal(got.difference, -got.difference.T, equal_nan=True)
     assert got.difference_low == pytest.approx(-got.difference_high.T, nan_ok=True)
-    assert got.left_out.sum() == 2
+    assert got.left_out.sum() == 3
 
 
 def test_a_pairs_interval_does_not_depend_on_other_pairs_nor_on_the_order_of_rows():
@@ -154,6 +158,20 @@ def test_few_starts_are_said_and_have_no_interval():
     assert again.counts[0, 1] == 3 and np.isnan(again.low[0, 1])
 
 
+def test_starts_that_are_of_the_target_by_head_alone_have_no_path():
+    """They were not searched: neither their distance of 0 nor a lacking crossing counts."""
+    result, boundary = made(k=3)
+    idle = [1, 2]
+    table = result.table.assign(distance_r_sd=2.0)
+    table.loc[idle, "origin"] = table.loc[idle, "target"]
+    table.loc[idle, "distance_r_sd"] = 0.0
+    boundary.loc[idle, "distance_w"] = np.nan
+    own = Counterfactuals(**{**vars(result), "table": table})
+    ends = class_distances(own, boundary, of="distance_r_sd", resamples=20)
+    assert ends.mean[0, 1] == ends.low[0, 1] == 2 and ends.counts[0, 1] == 3
+    assert class_distances(own, boundary, resamples=20).left_out.sum() == 0
+
+
 def test_tables_and_texts_say_the_same_as_the_matrix():
     result, boundary = made(seed=3)
     got = class_distances(result, boundary)
@@ -180,6 +198,9 @@ def test_any_number_of_rows_can_be_averaged_and_nothing_else():
     result, boundary = made()
     bends = class_distances(result, boundary, of="bend", resamples=20)
     assert bends.mean[0, 1] == pytest.approx(boundary.bend[:5].mean())
+    # What can be negative has an interval that may reach below 0, though all that was seen is above.
+    above = class_distances(result, boundary.assign(bend=[0.1, 5.0, 0.2, 4.0, 0.1] * 12), of="bend")
+    assert (above.low[above.counts > 0] < 0).all()
     seconds = class_distances(result, boundary, of="seconds", resamples=20)
     assert (seconds.mean[seconds.counts > 0] == 0).all()
     for of, message in (("distances_w", "Did you mean 'distance_w'"), ("cycled", "no number 'cycled'")):

@@ -241,6 +241,8 @@ def test_agreement_is_that_of_a_plain_loop(result):
     margins, rises = result.margins.numpy(), {}
     for row in range(len(result)):
         pair = (result.table.cycled[row], result.table.target[row])
+        if result.table.origin[row] == pair[1]:
+            continue  # by its head it is of the target already: such rows are not searched
         same = [(head[row, p] > 0) == (margins[row, p] > 0) for p in range(1, 9)]
         early = [head[row, p] > 0 >= margins[row, p] for p in range(1, 9)]
         rise = (margins[row, -1] - margins[row, 0], head[row, -1] - head[row, 0])
@@ -253,7 +255,13 @@ def test_agreement_is_that_of_a_plain_loop(result):
         assert row.agreement == pytest.approx(same.mean()) and row.early == pytest.approx(early.mean())
         assert row.slope == pytest.approx(picture.mean() / own.mean(), rel=1e-4)
         assert not row.agreement < row.agreement_low and not row.agreement > row.agreement_high
-    assert np.isnan(head_agreement(result.subset([0]), classifier).agreement_low).all()
+    one = np.flatnonzero(result.table.origin != result.table.target)[:1]
+    assert np.isnan(head_agreement(result.subset(one), classifier).agreement_low).all()
+    known = Counterfactuals(  # by their head they are of the target: nothing was searched
+        **{**vars(result), "table": result.table.assign(origin=result.table["target"])}
+    )
+    with pytest.raises(LisError, match="no counterfactual"):
+        head_agreement(known, classifier)
     with pytest.raises(LisError, match="confidence"):
         head_agreement(result, classifier, confidence=1.0)
     with pytest.raises(LisError, match="no counterfactual"):
@@ -274,7 +282,8 @@ def test_distances_of_class_pairs_come_from_the_boundary(result, boundary):
     distances = class_distances(result, boundary, resamples=50)
     for i, origin in enumerate(distances.classes):
         for j, target in enumerate(distances.classes):
-            rows = (result.table.cycled == origin) & (result.table.target == target) & (origin != target)
+            table = result.table[result.table.origin != result.table.target]  # the others are not searched
+            rows = table.index[(table.cycled == origin) & (table.target == target) & (origin != target)]
             values = boundary.distance_w[rows]
             assert distances.counts[i, j] == values.notna().sum()
             assert distances.left_out[i, j] == values.isna().sum()

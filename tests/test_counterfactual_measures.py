@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from scipy.stats import norm, t
 from skimage.metrics import structural_similarity
 
 from lis_toolkit import LisError, Photographs
@@ -214,7 +215,11 @@ def test_a_mean_resamples_starts_and_not_rows():
         ]
         means.append(np.nanmean(picked))
     assert found.value == pytest.approx(np.nanmean(values)) and found.n == 11
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+    wider = math.sqrt(6 / 5) * t.ppf(0.975, 5) / norm.ppf(0.975)  # of 6 starts
+    bounds = [found.value + wider * (q - found.value) for q in np.quantile(means, [0.025, 0.975])]
+    assert (found.low, found.high) == pytest.approx(tuple(bounds))
+    within = mean_over_starts(values, starts, resamples=300, seed=2, within=(found.value, found.value + 0.1))
+    assert (within.low, within.high) == (found.value, found.value + 0.1)
     by_row = mean_over_starts(values, np.arange(12), resamples=300, seed=2)
     assert found.high - found.low > by_row.high - by_row.low  # rows of one start are alike
 
@@ -233,7 +238,8 @@ def test_a_share_is_worth_as_many_rows_as_its_starts_tell():
     alone = share_over_starts(hits, np.arange(8))
     assert (alone.low, alone.high) == pytest.approx(wilson(6, 8))
     copied = share_over_starts(np.repeat(hits, 5), np.repeat(np.arange(8), 5))
-    worth = 8 - 1  # variance between 8 starts over 7, as of a mean
+    # Variance between 8 starts over 7, as of a mean, and Student's tails.
+    worth = (8 - 1) * (norm.ppf(0.975) / t.ppf(0.975, 7)) ** 2
     assert (copied.low, copied.high) == pytest.approx(wilson(0.75 * worth, worth))
     sure = share_over_starts(np.ones(40, bool), np.repeat(np.arange(8), 5))
     assert sure.value == 1 and sure.low == pytest.approx(wilson(8, 8)[0]) and sure.n == 40
@@ -243,11 +249,27 @@ def test_a_share_is_worth_as_many_rows_as_its_starts_tell():
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(1).normal(5, 1, 12)
     found = jackknife(lambda rows: float(values[rows].mean()), np.arange(12), groups=12)
-    half = 1.959964 * values.std(ddof=1) / math.sqrt(12)
+    half = t.ppf(0.975, 11) * values.std(ddof=1) / math.sqrt(12)
     assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
     bounded = jackknife(lambda rows: float(np.clip(values[rows] - 4, 0, 1).mean()), np.arange(12), most=1.0)
     assert bounded.low >= 0 and bounded.high <= 1
     assert math.isnan(jackknife(lambda rows: 1.0, np.zeros(5)).low)
+
+
+def test_intervals_of_few_starts_hold_what_they_measure_as_often_as_they_say():
+    """Six starts of two rows that are alike: of means, costs per success, shares and sets."""
+    random, held = np.random.default_rng(0), dict.fromkeys(("mean", "cost", "share", "set"), 0)
+    starts, sure = np.repeat(np.arange(6), 2), dict(resamples=500)
+    for seed in range(200):
+        values = random.normal(size=6)[starts] + 0.3 * random.normal(size=12)
+        found = {"mean": (mean_over_starts(values, starts, seed=seed, **sure), 0.0)}
+        cost = mean_over_starts(3 + values, starts, (np.arange(12) % 4 > 0).astype(float), seed=seed, **sure)
+        found["cost"] = cost, 3 / 0.75
+        found["share"] = share_over_starts(random.random(12) < random.beta(2, 2, 6)[starts], starts), 0.5
+        found["set"] = jackknife(lambda rows, v=values: float(v[rows].mean() + 9), starts, seed=seed), 9.0
+        for name, (estimate, truth) in found.items():
+            held[name] += estimate.low < truth < estimate.high
+    assert all(182 <= count <= 199 for count in held.values()), held  # 95 % of 200 are 190 +- 3
 
 
 def test_some_rows_alone_are_measured_as_if_there_were_no_others(models, result, measures):

@@ -11,9 +11,11 @@ from ..classifiers import Classifier
 from ..errors import LisError
 from ..names import finite_number, whole_number
 from .boundary import head_logits
-from .class_distances import pair_codes, resampled_means, rows_by_pair, widened_interval
+from .class_distances import pair_codes, rows_by_pair
+from .intervals import resampled_means, widened_interval
 from .paths import target_margins
 from .result import Counterfactuals, check_own_models
+from .rows import asked
 from .table import PAIR
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def head_agreement(
     -------
     DataFrame
         First the row "all", "all", then one for each class pair (class of the cycled picture, target):
-        `origin`, `target`, `rows` : the pair and its counterfactuals; those that begin in the target are left out.
+        `origin`, `target`, `rows` : the pair and its counterfactuals; those that begin in the target, by head or
+        picture, are left out: they have no path.
         `agreement`, `_low`, `_high` : share of places along the paths where head and picture agree on whether the
         target is reached, and its interval.
         `early` : share of places where the head says yes and the picture no; the rest of the disagreement is late.
@@ -90,7 +93,7 @@ def head_agreement(
     whole_number(seed, "seed", 0)
     head, seen = head_margins(result, classifier), result.margins.double().numpy()
     origins, targets = (result.table[name].to_numpy() for name in PAIR)
-    kept = np.flatnonzero((origins != targets) & np.isfinite(head).all(1) & np.isfinite(seen).all(1))
+    kept = np.flatnonzero(asked(result.table) & np.isfinite(head).all(1) & np.isfinite(seen).all(1))
     if len(kept) == 0:
         raise LisError("no counterfactual can be compared: all begin in their target, or have no margins.")
     rows = _Rows(head[kept], seen[kept], result.table["start"].to_numpy()[kept], confidence, resamples)
@@ -129,5 +132,5 @@ class _Rows:
             "agreement": float(same.mean()),
             "agreement_low": float(agreement[0]), "agreement_high": float(agreement[1]),
             "early": float(self.early[rows].mean()),
-            "slope": slope, "slope_low": slopes[0], "slope_high": slopes[1],
+            "slope": slope, "slope_low": float(slopes[0]), "slope_high": float(slopes[1]),
         }  # fmt: skip

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import LisError
 from ..names import finite_number, spelling_hint, whole_number
-from ..selectivity.statistics import interval
+from .intervals import resampled_means, widened_interval
 from .result import Counterfactuals
+from .rows import asked
 from .table import PAIR
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ UNITS = {
     "head_margin": "head's margin at the boundary (logits)",
     "bend": "bend of the margin half way (logits)",
 }
+NEVER_NEGATIVE = ("distance_w", "distance_r", "distance_r_sd", "crossing", "head_crossing")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,7 +174,8 @@ def class_distances(
     """Average a distance over the starts of each class pair, with bootstrap intervals.
 
     A row counts for the class of its *cycled* picture, where its path starts, and its target. Rows without a value,
-    whose path does not cross, are counted in `left_out` and not averaged.
+    whose path does not cross, are counted in `left_out` and not averaged: where there are many, the mean is that of
+    those that are near. Rows whose start is of the target already, by head or picture, have no path and count nowhere.
 
     Parameters
     ----------
@@ -194,9 +197,7 @@ def class_distances(
 
     Notes
     -----
-    Percentile intervals of means of few starts are too narrow (Hesterberg 2015, The American Statistician 69, section
-    3.2): of 5 normal values, 95 % ones hold the mean in 85 % of all cases. Here they are stretched by
-    sqrt(n / (n - 1)) and by Student's t over the normal quantile, which makes it 95 %, and 93 % for 2 values.
+    Bootstrap intervals of few starts are too narrow and are stretched (`intervals.widened_interval`).
 
     Examples
     --------
@@ -208,7 +209,6 @@ def class_distances(
     whole_number(resamples, "resamples", 1)
     whole_number(seed, "seed", 0)
     values = column_values(result, boundary, of)
-    never_negative = not bool((values < 0).any())
     origins, targets = (result.table[name].to_numpy() for name in PAIR)
     occurring = set(origins) | set(targets)
     classes = tuple(name for name in result.classes if name in occurring)
@@ -217,10 +217,10 @@ def class_distances(
                 for name in ("mean", "low", "high", "difference", "difference_low", "difference_high")}  # fmt: skip
     counts, left_out = (np.zeros((len(classes),) * 2, dtype=np.int64) for _ in range(2))
     drawn: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
-    for (origin, target), rows in rows_by_pair(origins, targets).items():
-        if origin == target:
-            continue
+    searched = np.flatnonzero(asked(result.table))
+    for (origin, target), found in rows_by_pair(origins[searched], targets[searched]).items():
         i, j = places[origin], places[target]
+        rows = searched[found]
         kept = rows[np.isfinite(values[rows])]
         counts[i, j], left_out[i, j] = len(kept), len(rows) - len(kept)
         if len(kept):
@@ -233,8 +233,8 @@ def class_distances(
             )
             drawn[i, j] = draws, starts
             low, high = widened_interval(draws, matrices["mean"][i, j], starts, confidence)
-            # A mean of distances is no distance below 0, however few they are.
-            matrices["low"][i, j] = max(low, 0.0) if never_negative and starts > 1 else low
+            # A mean of distances is no distance below 0, however few they are; NaN stays.
+            matrices["low"][i, j] = np.maximum(low, 0.0) if of in NEVER_NEGATIVE else low
             matrices["high"][i, j] = high
     for i, j in drawn:
         if (j, i) in drawn:
@@ -278,45 +278,6 @@ def column_values(result: Counterfactuals, boundary: pd.DataFrame, of: str) -> n
             f"{spelling_hint(str(of), known)}"
         )
     return known[of][of].to_numpy(np.float64)
-
-
-def resampled_means(
-    values: np.ndarray, starts: np.ndarray, resamples: int, seed: list[int]
-) -> tuple[np.ndarray, int]:
-    """Means of values [n] over starts drawn with replacement, [B], and how many starts there are.
-
-    A start's rows are drawn together.
-
-    Examples
-    --------
-    >>> resampled_means(np.array([1.0, 2.0]), np.array([0, 1]), 1000, [0])
-    """
-    _, own = np.unique(starts, return_inverse=True)
-    sums, rows = np.bincount(own, values), np.bincount(own)
-    n = len(sums)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)  # [B, n]
-    return (weights @ sums) / (weights @ rows), n
-
-
-def widened_interval(draws: np.ndarray, centre: float, starts: int, confidence: float) -> tuple[float, float]:
-    """Interval of resampled means [B] about their `centre`, as much wider as few starts ask for.
-
-    The spread of resampled means of n starts is too small by sqrt((n - 1) / n), and their tails are not Student's; the
-    percentile interval is stretched by both. NaN for fewer than 2 starts: one tells nothing of the spread.
-
-    Examples
-    --------
-    >>> draws, n = resampled_means(values, starts, 4000, [0])
-    >>> widened_interval(draws, values.mean(), n, 0.95)
-    """
-    from scipy.stats import norm, t
-
-    if starts < 2:
-        return float("nan"), float("nan")
-    tail = (1 - confidence) / 2
-    stretch = np.sqrt(starts / (starts - 1)) * t.ppf(tail, starts - 1) / norm.ppf(tail)
-    low, high = interval(draws[None], confidence)
-    return float(centre + stretch * (low[0] - centre)), float(centre + stretch * (high[0] - centre))
 
 
 def rows_by_pair(origins: np.ndarray, targets: np.ndarray) -> dict[tuple[str, str], np.ndarray]:

@@ -19,6 +19,7 @@ from ..pairs import check_models
 from ..parts.whole import SSIM_WINDOW, luminance, similarity
 from ..stylegan import Generator
 from .intervals import Estimate, mean_over_starts, share_over_starts
+from .measures import WITHIN
 from .reference import mean_distance
 from .rows import pixel_rms
 
@@ -150,7 +151,9 @@ def _summed(columns: dict[str, np.ndarray], raw: Tensor, cycled: Tensor, seed: i
             e: Estimate = (
                 share_over_starts(rows[name].to_numpy(), starts)
                 if share
-                else mean_over_starts(rows[name].to_numpy(float), starts, seed=seed)
+                else mean_over_starts(
+                    rows[name].to_numpy(float), starts, within=WITHIN.get(name, (0.0, math.inf)), seed=seed
+                )
             )
             found.append((name, e.value, e.low, e.high, e.n, unit, what))
     summary = pd.DataFrame(found, columns=["measure", "value", "low", "high", "n", "unit", "what"])

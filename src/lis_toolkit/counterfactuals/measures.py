@@ -45,6 +45,7 @@ OF_ROWS = {
     "margin_end": ("logits", "rendered margin of the end"),
     "fall": ("logits", "by how much the rendered margin falls along the path, in all"),
 }  # fmt: skip
+WITHIN = {"ssim": (-1.0, 1.0), "margin_end": (-math.inf, math.inf)}  # the others are never negative
 
 
 @dataclass(frozen=True)
@@ -248,14 +249,18 @@ def _summary(measures: CounterfactualMeasures) -> pd.DataFrame:
     options = {"resamples": measures.settings["resamples"], "seed": measures.settings["seed"]}
     for name, (unit, what) in OF_ROWS.items():
         if name in rows and held[name].notna().any():
-            estimate = mean_over_starts(held[name].to_numpy(float), held["start"].to_numpy(), **options)
+            within = WITHIN.get(name, (0.0, math.inf))
+            estimate = mean_over_starts(
+                held[name].to_numpy(float), held["start"].to_numpy(), within=within, **options
+            )
             found.append((name, estimate, unit, what))
     share = share_over_starts(held["monotone"].to_numpy(), held["start"].to_numpy())
     found.append(("monotone", share, "share", "the rendered margin never falls along the path"))
     found += _sets(measures, held)
     for name in ("steps", "renders", "seconds"):
         of = tried[name].to_numpy(float)
-        estimate = mean_over_starts(of, starts, tried["valid"].to_numpy(float), **options)
+        valid = tried["valid"].to_numpy(float)
+        estimate = mean_over_starts(of, starts, valid, within=(0.0, math.inf), **options)
         found.append((name, estimate, f"{name} per success", "of all attempts, failures included"))
     columns = ["measure", "value", "low", "high", "n", "unit", "what"]
     return pd.DataFrame(

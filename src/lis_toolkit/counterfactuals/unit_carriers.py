@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import LisError
 from ..link import Link
 from ..names import class_index, finite_number, whole_number
-from ..selectivity.statistics import bootstrap_weights, describe, false_discovery, interval, sign_flip_p
+from ..selectivity.statistics import bootstrap_weights, describe, false_discovery, sign_flip_p
+from .intervals import widened_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +47,8 @@ def unit_carriers(
     DataFrame, the largest shifts of each class pair first: origin, target, unit, shift (mean, in standard deviations
     of the unit), low, high, q (sign-flip test, false discovery rate over the units of the class pair), same_sign
     (share of the starts that shift as the mean does), share (of the pair's summed squares of mean shifts), samples.
-    Units that never varied over the pairs are left out. Intervals are NaN with fewer than two starts and too narrow
-    with few: look at q, which 5 starts can't bring below 0.06.
+    Units that never varied over the pairs are left out. Intervals are of each unit alone and NaN with fewer than two
+    starts; q, which looks at all units, can't come below 0.06 with 5 starts.
 
     Raises
     ------
@@ -160,11 +161,11 @@ def mean_by_start(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
 def bootstrap_means(
     each: np.ndarray, confidence: float, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of the means over starts of [S, M], NaN left out: two [M], NaN with fewer than two starts."""
+    """Interval of the means over starts of [S, M], NaN left out: two [M], NaN with fewer than two starts."""
     defined = ~np.isnan(each)
+    filled, starts = np.where(defined, each, 0.0), defined.sum(0)
     drawn = bootstrap_weights(["all"] * len(each), resamples, seed)["all"].astype(float)  # [B, S]
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = (drawn @ np.where(defined, each, 0.0)) / (drawn @ defined)  # [B, M]
-    low, high = interval(np.where(np.isfinite(means), means, np.nan).T, confidence)
-    few = defined.sum(0) < 2
-    return np.where(few, np.nan, low), np.where(few, np.nan, high)
+        means = (drawn @ filled) / (drawn @ defined)  # [B, M], NaN of resamples without any
+        centre = filled.sum(0) / starts
+    return widened_interval(means.T, centre, starts, confidence)
