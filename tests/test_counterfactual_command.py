@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,8 @@ def test_failures_are_shown_with_their_reason(models):
         (["--samples", "0"], "--samples is 0"),
         (["--photographs", "nowhere"], "nowhere"),
         (["--photographs", "fashion"], "other classes"),
-        (["--margin", "-1"], "margin"),
+        (["--margin", "-1"], "--margin is -1"),
+        (["--margin", "nan"], "--margin"),
     ],
 )
 def test_what_is_wrong_is_said(place, tmp_path, monkeypatch, capsys, more, message):
@@ -157,6 +159,43 @@ def test_what_is_wrong_is_said(place, tmp_path, monkeypatch, capsys, more, messa
     told = capsys.readouterr().err
     assert told.splitlines()[-1].startswith("lis counterfactual: ") and "Traceback" not in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_place_that_holds_something_else_is_refused_before_the_search(place, tmp_path, monkeypatch, kind):
+    other = tmp_path / "mine"
+    other.write_text("mine") if kind == "file" else (other.mkdir(), (other / "notes.txt").write_text("mine"))
+    monkeypatch.setattr("lis_toolkit.pairs.collect_pairs", lambda *_, **__: pytest.fail("nothing is drawn"))
+    with pytest.raises(LisError, match=r"mine: (it is a file|the folder holds something else)"):
+        run(parsed(place, "--samples", 1, "--out", other))
+    assert [path.name for path in tmp_path.rglob("*")] == (
+        ["mine"] if kind == "file" else ["mine", "notes.txt"]
+    )
+
+
+def test_a_sheet_shows_rows_that_were_searched(models, place, tmp_path, monkeypatch):
+    starts = collect_pairs(*models[:2], ["disc"], 3, psi=0.9, seed=5)
+    result = find_counterfactuals(*models, starts, target="ring", method="closed_form", margin=0.25)
+    table = result.table.copy()
+    table.loc[0, ["cycled", "success", "reason"]] = ["ring", False, "start is target"]
+    drawn = []
+
+    class Figure:
+        def savefig(self, path):
+            path.write_bytes(b"png")
+
+    def sheet(result, *models, rows, judge):
+        drawn.append(list(rows))
+        return Figure()
+
+    monkeypatch.setattr("lis_toolkit.counterfactuals.sheets.counterfactual_sheet", sheet)
+    for known in (table, table.assign(cycled="ring")):  # where nothing was searched, what there is
+        monkeypatch.setattr(
+            "lis_toolkit.counterfactuals.find.find_counterfactuals",
+            lambda *_, known=known, **__: replace(result, table=known),
+        )
+        run(parsed(place, "--rows", 2, "--sheet", tmp_path / "sheet.png"))
+    assert drawn == [[1, 2], [0, 1]]
 
 
 def test_a_link_of_other_models_or_without_statistics(models, place, tmp_path):

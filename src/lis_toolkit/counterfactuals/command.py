@@ -10,7 +10,9 @@ import torch
 
 from ..errors import LisError
 from ..files import atomic_path
-from ..names import class_index, class_indices, cut, whole_number
+from ..names import class_index, class_indices, cut, finite_number, whole_number
+from .result_files import check_folder
+from .setting import METHODS, METRICS
 
 if TYPE_CHECKING:
     from ..classifiers import Classifier
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "counterfactual_starts", "counterfactual_text", "run"]
 
-METHODS = ("latent", "closed_form", "paper")
-METRICS = ("covariance", "euclidean", "sparse")
 BUNDLED = "fashion"  # what --photographs calls those inside the package
 
 
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top", type=int, default=20, metavar="N", help="rows that are shown (%(default)s)")
     parser.add_argument("--out", metavar="DIR", help="write table, paths and manifest into this folder")
-    parser.add_argument("--sheet", metavar="FILE", help="draw the first rows' paths into this .png file")
+    parser.add_argument("--sheet", metavar="FILE", help="draw the first paths into this .png file")
     parser.add_argument("--rows", type=int, default=6, metavar="N", help="rows of the sheet (%(default)s)")
     for model in ("generator", "classifier"):
         parser.add_argument(
@@ -138,6 +138,10 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("samples", "top", "rows"):
         whole_number(getattr(options, name), f"--{name}", 1)
     whole_number(options.seed, "--seed", 0)
+    if options.margin is not None and finite_number(options.margin, "--margin") < 0:
+        raise LisError(f"--margin is {options.margin:g}; a number of logits of at least 0 was expected.")
+    if options.out is not None:
+        check_folder(options.out)  # now, and not when the search is done
 
 
 def _named(text: str) -> str | int:
@@ -277,8 +281,8 @@ def _remarks(
     if judge is not None and result.table["success"].any():
         rows = row_measures(result, generator, classifier, link, judge)[0]
         lines.append(
-            f"A second classifier, {judge.name}, sees the target in {rows['valid_judge'].sum()} of these "
-            f"{rows['valid'].sum()}."
+            f"A second classifier, {judge.name}, sees the target in {rows['valid_judge'].sum()} of the "
+            f"{rows['valid'].sum()} found."
         )
     if options.photographs is not None:
         cycled = result.table.drop_duplicates("start")
@@ -302,9 +306,13 @@ def _write_sheet(
     link: Link,
     judge: Classifier | None,
 ) -> None:
+    import numpy as np
+
+    from .rows import asked
     from .sheets import counterfactual_sheet
 
+    searched = np.flatnonzero(asked(result.table))  # the others have no way to draw
+    rows = (searched if len(searched) else np.arange(len(result)))[: options.rows]
     with atomic_path(options.sheet) as temporary:
-        rows = range(min(options.rows, len(result)))
         figure = counterfactual_sheet(result, generator, classifier, link, rows=rows, judge=judge)
         figure.savefig(temporary)

@@ -22,11 +22,29 @@ if TYPE_CHECKING:
 
     from .result import Counterfactuals
 
-__all__ = ["FORMAT", "MANIFEST", "TABLE", "TENSORS", "read_folder", "write_folder"]
+__all__ = ["FORMAT", "MANIFEST", "TABLE", "TENSORS", "check_folder", "read_folder", "write_folder"]
 
 FORMAT = "lis_toolkit counterfactuals 1"
 TABLE, TENSORS, MANIFEST = "counterfactuals.parquet", "tensors.safetensors", "manifest.json"
 _NAMES = ("r_start", "r_end", "amounts", "logits")
+
+
+def check_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return where a result can be saved; to be asked before a long search, too.
+
+    Raises
+    ------
+    LisError
+        For a file, and for a folder that holds something else and no result.
+    """
+    place = Path(folder).expanduser()
+    if place.exists() and not place.is_dir():
+        raise LisError(f"can't save counterfactuals in {folder}: it is a file; give a folder.")
+    if place.is_dir() and any(place.iterdir()) and not _holds_result(place):
+        raise LisError(
+            f"can't save counterfactuals in {folder}: the folder holds something else; give a new or empty one."
+        )
+    return place
 
 
 def write_folder(result: Counterfactuals, folder: str | os.PathLike[str]) -> None:
@@ -37,11 +55,7 @@ def write_folder(result: Counterfactuals, folder: str | os.PathLike[str]) -> Non
     LisError
         When the folder holds anything else, or can't be written, or settings are not JSON.
     """
-    place = Path(folder).expanduser()
-    if place.is_dir() and any(place.iterdir()) and not _holds_result(place):
-        raise LisError(
-            f"can't save counterfactuals in {folder}: the folder holds something else; give a new or empty one."
-        )
+    place = check_folder(folder)
     facts = {"classes": list(result.classes), "settings": result.settings, "provenance": result.provenance,
              "rows": len(result), "shapes": {name: list(t.shape) for name, t in _tensors(result).items()}}  # fmt: skip
     try:

@@ -10,12 +10,17 @@ from ..explore.setting import UnitSetting
 from ..names import finite_number, spelling_hint, whole_number
 
 if TYPE_CHECKING:
+    from .search import Method, Metric
     from .session import CounterfactualSession
 
 __all__ = ["FARTHEST", "METHODS", "METRICS", "NEAREST", "CounterfactualSetting"]
 
-METHODS = ("latent", "closed_form", "paper")
-METRICS = ("covariance", "euclidean", "sparse")
+METHODS: tuple[Method, ...] = (
+    "latent",
+    "closed_form",
+    "paper",
+)  # those that find_counterfactuals knows, as offered
+METRICS: tuple[Metric, ...] = ("covariance", "euclidean", "sparse")
 NEAREST = "nearest"
 FARTHEST = 1.25  # place on a slider: a quarter of the way beyond its end
 
