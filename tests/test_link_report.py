@@ -271,6 +271,10 @@ def test_wilson_holds_the_share(count, data):
     assert low == pytest.approx(1 - again[1]) and high == pytest.approx(1 - again[0])
 
 
+def test_wilson_bounds_are_exact_where_nothing_or_everything_hits():
+    assert all(wilson(0, n)[0] == 0.0 and wilson(n, n)[1] == 1.0 for n in range(1, 60))
+
+
 def test_wilson_known_value():
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Brown, Cai, DasGupta 2001
     assert all(math.isnan(x) for x in wilson(0, 0))

@@ -22,7 +22,8 @@ def wilson(hits: float, count: float, z: float = 1.959964) -> tuple[float, float
     share, weight = hits / count, z * z / count
     middle = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Without a miss, or without a hit, one bound is the share itself; rounding leaves it 1e-17 away.
+    return 0.0 if hits <= 0 else max(0.0, middle - half), 1.0 if hits >= count else min(1.0, middle + half)
 
 
 def interval_of_mean(values: np.ndarray) -> tuple[float, float, float]:
