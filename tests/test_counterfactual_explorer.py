@@ -119,6 +119,9 @@ def test_the_starts_own_class_is_not_offered_and_a_target_that_became_it_gives_w
     explorer.which.value, explorer.seed.value = "ring", 8  # a ring, and seen as one
     assert [name for _, name in explorer.target.options] == ["nearest", "disc", "cross"]
     assert explorer.target.value == explorer.setting.target == "nearest" and explorer.way.success
+    assert explorer.message.kind == "note" and "of ring already" in explorer.message.text
+    explorer.target.value = "cross"
+    assert explorer.message.text == ""
 
 
 def test_failures_are_said_in_plain_words_with_the_best_point_shown(world, explorer, monkeypatch):

@@ -302,7 +302,9 @@ class CounterfactualExplorer(SavedExplorer):
             self._offered, self._targets = self._start, self.session.targets(self._start)
             self.choice.offer(self._targets)
         if self._setting.target not in self._targets:
+            own = self._setting.target
             self._change(replace(self._setting, target=NEAREST, place=1.0))
+            self.message.note(f"This start is of {own} already: here is the way to the nearest other class.")
             return
         if self.way is not None:
             self.choice.show(self.way, self._state.cycle_loss() if self._state else "")

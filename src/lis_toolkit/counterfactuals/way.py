@@ -119,7 +119,9 @@ class Way:
     def verdict(self) -> str:
         """Say in a sentence or two whether a way was found, and where it leads."""
         if self.success:
-            return f"{self.origin} to {self.target}: a way was found."
+            seen = str(self._told("cycled"))
+            start = self.origin if seen == self.origin else f"{self.origin}, seen as {seen} after the cycle,"
+            return f"{start} to {self.target}: a way was found."
         reason = str(self._told("reason")).strip().rstrip(".")
         if reason == START_IS_TARGET:
             return (
