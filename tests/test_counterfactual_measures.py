@@ -425,3 +425,10 @@ def test_photographs_of_a_result_and_of_another_size(models):
 
 def test_falls_add_up():
     assert total_fall(torch.tensor([[0.0, 2, 1, 3, 0.5], [0, 1, 2, 3, 4]])).tolist() == [3.5, 0]
+
+
+def test_what_is_said_of_measures_is_short_and_what_is_none_is_refused(models, result, measures):
+    assert len(repr(measures)) < 200 and "start" in repr(measures)
+    assert not np.signbit(measures.rows["fall"]).any()
+    with pytest.raises(LisError, match=r"'raw' is Counterfactuals; what measure_counterfactuals returned"):
+        compare_methods({"found": measures, "raw": result})

@@ -79,9 +79,11 @@ class ClassDistances:
         table = self.to_frame().dropna(subset=["mean"]).sort_values("mean", kind="stable")
         if len(table) == 0:
             return f"no class pair has a {self.of}"
+        least, most = int(table["count"].min()), int(table["count"].max())
+        each = f"{least}" if least == most else f"{least} to {most}"
         lines = [
-            f"{UNITS.get(self.of, self.of)}: {len(table)} class pairs, {table['count'].sum()} rows, "
-            f"{table['count'].min()} to {table['count'].max()} a pair; {self.confidence:.0%} intervals over starts"
+            f"{UNITS.get(self.of, self.of)}: {len(table)} class pairs, {table['count'].sum()} rows, {each} a pair; "
+            f"{self.confidence:.0%} intervals over starts"
         ]
         few = min(3, len(table) // 2) or 1
         for title, rows in (("least", table.iloc[:few]), ("most", table.iloc[: -few - 1 : -1])):

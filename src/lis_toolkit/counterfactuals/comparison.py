@@ -46,7 +46,7 @@ def compare_methods(
 
     Raises
     ------
-    LisError : fewer than two methods, an unknown `against`, other starts in one than in another.
+    LisError : fewer than two methods, what is no measures, an unknown `against`, other starts in one than in another.
 
     Examples
     --------
@@ -58,6 +58,11 @@ def compare_methods(
     names = list(measures)
     if len(names) < 2:
         raise LisError(f"there are {len(names)} methods; at least two were expected, as name -> measures.")
+    for name, each in measures.items():
+        if not isinstance(each, CounterfactualMeasures):
+            raise LisError(
+                f"method {name!r} is {type(each).__name__}; what measure_counterfactuals returned was expected."
+            )
     against = names[0] if against is None else against
     if against not in measures:
         raise LisError(

@@ -40,7 +40,7 @@ WHAT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CycleLoss:
     """What the cycle loses of photographs: a counterfactual of a photograph starts from its cycled picture.
 
@@ -64,6 +64,9 @@ class CycleLoss:
     def __len__(self) -> int:
         """Return the number of photographs."""
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"CycleLoss({len(self)} photographs)"
 
     def __str__(self) -> str:
         """Say what is lost, a measure a line."""

@@ -48,7 +48,7 @@ OF_ROWS = {
 WITHIN = {"ssim": (-1.0, 1.0), "margin_end": (-math.inf, math.inf)}  # the others are never negative
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CounterfactualMeasures:
     """What was measured of counterfactuals, row by row and in all.
 
@@ -128,6 +128,9 @@ class CounterfactualMeasures:
             found["validity_judge"] = grouped["valid_judge"].mean()
         held = rows[rows["valid"]].groupby(["origin", "target"], observed=True, sort=False)
         return found.join(held[list(means)].mean()).reset_index()
+
+    def __repr__(self) -> str:
+        return f"CounterfactualMeasures({str(self).splitlines()[0]})"
 
     def __str__(self) -> str:
         """Say everything in one line a measure."""

@@ -58,7 +58,7 @@ def target_places(targets: Iterable[str], classes: Sequence[str]) -> Tensor:
 
 def total_fall(margins: Tensor) -> Tensor:
     """Return by how much margins [N, P] fall along the path in all [N], logits: 0 where they never fall."""
-    return margins.diff(dim=1).clamp(max=0).sum(dim=1).neg()
+    return margins.diff(dim=1).clamp(max=0).sum(dim=1).abs()
 
 
 def pixel_rms(x: Tensor, start: Tensor) -> Tensor:
