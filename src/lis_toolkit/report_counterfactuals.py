@@ -26,17 +26,17 @@ def counterfactual_section(metrics: Mapping[str, Any], pictures: Mapping[str, by
         tag(
             "p",
             f"What would have to change in a picture of {first['origin']} for the classifier to see {first['target']}? "
-            "The search looks for the smallest change of the units, as the generator can draw it, after which the "
+            "The search looks for a small change of the units, as the generator can draw it, after which the "
             "classifier, looking at the drawn picture, gives the other class a lead of at least "
-            f"{told['margin']:.1f} (in its own score, the logit). The first picture that is seen as the other class is "
-            "framed. Names: what the classifier sees; the judge is a second classifier, which took no part in the "
-            "search.",
+            f"{told['margin']:.1f} (the margin, in its own score, the logit). The first picture that is seen as the "
+            "other class is framed. Names: what the classifier sees; the judge is a second classifier, which took no "
+            "part in the search.",
         ),
         figure(
             pictures["ways_generated"],
             "Rows of pictures that change from one class to another",
-            "Generated images, the first held-out one of each class. From left to right: the start, the way, the end, "
-            "and what has changed.",
+            "Generated images, the first held-out one of each class. From left to right: the start as it comes out of "
+            "the loop (cycled), the way, the end, and what has changed.",
         ),
         _rows(told["shown"], "The ways above"),
     ]
@@ -69,7 +69,11 @@ def _rows(rows: list[Mapping[str, Any]], caption: str) -> Html:
         way = f"{row['origin']} → {row['target']}" + ("" if row["success"] else f": {row['reason']}")
         seen = [str(row["judge_end"])] if judged else []
         cells.append([way, *seen, *(_number(row[name], form) for name, form in forms.items())])
-    return table(header, cells, f"{caption}; units: how many carry 90 % of the change")
+    return table(
+        header,
+        cells,
+        f"{caption}; r: the units, w: the generator's latent; units: how many carry 90 % of the change",
+    )
 
 
 def _all(told: Mapping[str, Any]) -> list[Html]:
