@@ -10,6 +10,7 @@ from lis_toolkit import Classifier
 from lis_toolkit.counterfactuals.agreement import head_agreement, head_margins
 from lis_toolkit.counterfactuals.boundary import ARROW, head_crossings, locate_boundary
 from lis_toolkit.counterfactuals.class_distances import class_distances
+from lis_toolkit.counterfactuals.intervals import resampled_means, widened_interval
 from lis_toolkit.counterfactuals.passages import passed_classes
 from lis_toolkit.counterfactuals.paths import target_margins
 from lis_toolkit.counterfactuals.result import Counterfactuals
@@ -255,8 +256,13 @@ def test_agreement_is_that_of_a_plain_loop(result):
         assert row.agreement == pytest.approx(same.mean()) and row.early == pytest.approx(early.mean())
         assert row.slope == pytest.approx(picture.mean() / own.mean(), rel=1e-4)
         assert not row.agreement < row.agreement_low and not row.agreement > row.agreement_high
-    one = np.flatnonzero(result.table.origin != result.table.target)[:1]
-    assert np.isnan(head_agreement(result.subset(one), classifier).agreement_low).all()
+    kept = np.flatnonzero(result.table.origin != result.table.target)
+    starts, same = result.table.start.to_numpy()[kept], np.array([same for same, *_ in rises["all", "all"]])
+    assert len(set(starts)) < len(kept)  # some recur: their rows are drawn together
+    draws, n = resampled_means(same, starts, 200, [0])
+    bounds = widened_interval(draws, same.mean(), n, 0.95)
+    assert (table.agreement_low[0], table.agreement_high[0]) == pytest.approx(bounds)
+    assert np.isnan(head_agreement(result.subset(kept[:1]), classifier).agreement_low).all()
     known = Counterfactuals(  # by their head they are of the target: nothing was searched
         **{**vars(result), "table": result.table.assign(origin=result.table["target"])}
     )
@@ -273,9 +279,10 @@ def test_a_head_that_knows_the_picture_agrees_everywhere(result):
     right = Counterfactuals(**{**vars(result), "logits": classifier.head(result.paths())})
     kept = right.subset((right.margins[:, 0] < 0).numpy())
     table = head_agreement(kept, classifier)
-    assert (table.agreement == 1).all() and table.slope.to_numpy() == pytest.approx(
-        np.ones(len(table)), abs=1e-4
-    )
+    assert (table.agreement == 1).all()
+    for name in ("slope", "slope_low", "slope_high"):  # in every resample, where there is an interval
+        slopes = table[name].dropna().to_numpy()
+        assert len(slopes) > 1 and slopes == pytest.approx(np.ones(len(slopes)), abs=1e-4)
 
 
 def test_distances_of_class_pairs_come_from_the_boundary(result, boundary):

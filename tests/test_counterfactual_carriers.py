@@ -244,6 +244,11 @@ def test_bars_are_the_tables_numbers(models, result, parts):
     told = [text.get_text() for text in right.texts]
     assert told == [change_words(m, c) for m, c in zip(shown["measure"], shown["change"], strict=True)]
     assert len(carrier_figure(None, parts, "cross", "ring").axes) == 1
+    assert "95% intervals" in figure.get_suptitle()
+    two = unit_carriers(result.subset(rows_of(result, "cross", "ring")[:2]), models[3], confidence=0.99)
+    wide = carrier_figure(two, None, "cross", "ring")
+    assert "99% intervals" in wide.get_suptitle() and two["high"].max() > 5 * two["shift"].abs().max()
+    assert max(np.abs(wide.axes[0].get_xlim())) < 4 * two["shift"].abs().max()  # bars can be seen
     with pytest.raises(LisError, match="neither"):
         carrier_figure(None, None, "cross", "ring")
     with pytest.raises(LisError, match="from 'ring' to 'ring'"):

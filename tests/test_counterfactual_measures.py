@@ -70,6 +70,7 @@ def test_every_row_is_measured_as_a_plain_loop_does(models, result, measures):
         assert rows["perceptual"][n] == pytest.approx(float(apart.norm()) / scale, rel=1e-3)
         seen = classifier.classes[int(classifier(end[n : n + 1]).argmax())]
         told = judge.classes[int(judge(end[n : n + 1]).argmax())]
+        assert rows["judge_start"][n] == judge.classes[int(judge(start[n : n + 1]).argmax())]
         target = result.table["target"][n]
         assert rows["seen"][n] == seen and rows["judge_end"][n] == told
         assert rows["valid"][n] == (result.table["success"][n] and seen == target)

@@ -15,8 +15,11 @@ from lis_toolkit import (
     find_counterfactuals,
     fit_link,
 )
-from lis_toolkit.counterfactuals import COLUMNS, START_IS_TARGET, shortest_shift
+from lis_toolkit.counterfactuals import COLUMNS, START_IS_TARGET, shortest_shift, sparse_shift
+from lis_toolkit.counterfactuals.nearest import head_lengths
 from lis_toolkit.counterfactuals.problem import default_margin
+from lis_toolkit.counterfactuals.rendered import Looker
+from lis_toolkit.counterfactuals.search import Found, Search
 from tiny import CLASSES, tiny_classifier, tiny_generator
 
 METHODS = ("paper", "closed_form", "latent")
@@ -147,7 +150,11 @@ def test_renders_are_counted_honestly(models, starts, method):
         hook.remove()
     # The path's one further point is not the search's.
     assert result.table["renders"].sum() == sum(pictures) - len(starts)
-    assert (result.table["seconds"] > 0).all()
+    share = result.table["seconds"] / result.table["seconds"].sum()
+    assert share.to_numpy() == pytest.approx(
+        (result.table["renders"] / result.table["renders"].sum()).to_numpy()
+    )
+    assert result.table["seconds"].sum() > 0 and (result.table["steps"] <= 3).all()
 
 
 def test_the_papers_walk_is_a_plain_loop(models, starts):
@@ -177,17 +184,23 @@ def test_the_papers_walk_is_a_plain_loop(models, starts):
     assert not torch.equal(result.r_end, other.r_end)
 
 
-def test_the_closed_form_is_a_plain_loop(models, starts, results):
+@pytest.mark.parametrize("metric", ["covariance", "euclidean", "sparse"])
+def test_the_closed_form_is_a_plain_loop(models, starts, results, metric):
     _, classifier, link = models
     result = results["closed_form"]
+    if metric != "covariance":
+        result = find_counterfactuals(*models, starts, "all", "closed_form", metric=metric)
     margin = result.settings["margin"]
     weight, bias = classifier.linear_head()
     tried = 0
     for row in result.table.index[result.table["success"]][:6]:
         r, target = result.r_start[row], CLASSES.index(result.table["target"][row])
-        d = shortest_shift(
-            r[None], torch.tensor([target]), weight, bias, link.statistics.sigma, 0.75 * margin
-        ).d[0]
+        problem = r[None], torch.tensor([target]), weight, bias
+        if metric == "sparse":
+            d = sparse_shift(*problem, link.unit_std, 0.75 * margin).d[0]
+        else:
+            sigma = link.statistics.sigma if metric == "covariance" else torch.eye(len(r))
+            d = shortest_shift(*problem, sigma, 0.75 * margin).d[0]
         mean = link.statistics.r_means[target] - r
         ways = [(t * d, "shortest") for t in (1, 1.5, 2)] + [(t * mean, "towards the mean") for t in (0.7, 1)]
         for way, name in ways:
@@ -238,6 +251,71 @@ def test_the_nearest_class_is_the_nearest_of_all(models, starts):
             assert found["distance_w"] == pytest.approx(best["distance_w"], rel=1e-3)
             told += 1
     assert told >= 5
+
+
+def test_many_rows_are_searched_in_parts(models, starts, results, monkeypatch):
+    monkeypatch.setattr("lis_toolkit.counterfactuals.find.WINDOW", 1)  # 16 times the batch at once
+    whole = results["closed_form"]
+    parts = find_counterfactuals(*models, starts, "all", "closed_form", batch_size=1)
+    assert len(whole) > 2 * 16 and torch.allclose(parts.r_end, whole.r_end, atol=2e-3)
+    assert parts.table["target"].tolist() == whole.table["target"].tolist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ends_are_proven_by_a_second_look(models, starts, results, method, monkeypatch):
+    """A search that says "reached" of every row is not believed: neither of the class nor of the margin."""
+    ends = results["closed_form"].r_end
+
+    def careless(problem, search, first):
+        yes = torch.ones(len(search.r), dtype=torch.bool)
+        r = ends[search.rows] if margin else search.r + 1e-3
+        return Found(r, yes, ["shortest"] * len(r), torch.zeros(len(r), dtype=torch.int64))
+
+    monkeypatch.setattr("lis_toolkit.counterfactuals.find._run", careless)
+    most = float(results["closed_form"].margins[:, -1].max())
+    for margin in (None, 2 * most):
+        table = find_counterfactuals(*models, starts, "all", method, margin=margin).table
+        tried = table[table["reason"] != START_IS_TARGET]
+        wanted = margin if margin and method != "paper" else -1e-4
+        short = tried[tried["margin_end"] < wanted]
+        assert len(short) > 3 and not short["success"].any() and (short["way"] == "").all()
+        assert set(short["reason"]) == {"rendered again, the picture did not reach the target"}
+        if margin and method != "paper":
+            assert (short["margin_end"] > 0).any()  # of the class, without the margin
+
+
+def test_classes_without_pairs_are_no_rivals(models, starts):
+    generator, classifier, _ = models
+    pairs = _pairs_of(models)
+    link = fit_link(pairs.subset(pairs.labels < 2))
+    for target in ("all", "nearest"):
+        table = find_counterfactuals(generator, classifier, link, starts, target, "closed_form").table
+        assert set(table["target"]) <= {"disc", "ring"}
+        named = table[(table["origin"] != "cross")]
+        assert len(named) and (target == "nearest" or (named["target"] != named["origin"]).all())
+
+
+def test_lengths_by_the_head_are_those_of_the_shift_to_one_rival(models, starts):
+    """Without a floor, with the origin alone to be left behind: what "nearest" sorts many classes by."""
+    _, classifier, link = models
+    weight, bias = classifier.linear_head()
+    r, sigma = starts.r[:6], link.statistics.sigma
+    origin = classifier.head(r).argmax(dim=1)
+    search = Search(
+        Looker(*models, 6), r, origin, origin, torch.arange(6), 0.3, 1.0, True, "covariance", (weight, bias),
+        link.statistics,
+    )  # fmt: skip
+    lengths = head_lengths(search)
+    for n, k in ((n, k) for n in range(6) for k in range(3) if k != int(origin[n])):
+        pair = [int(origin[n]), k]
+        d = (
+            shortest_shift(r[n : n + 1], torch.tensor([1]), weight[pair], bias[pair], sigma, 0.3, False)
+            .d[0]
+            .double()
+        )
+        assert float(lengths[n, k]) == pytest.approx(
+            float((d @ torch.linalg.solve(sigma, d)).sqrt()), rel=1e-3
+        )
 
 
 def test_the_margin_is_half_of_what_class_means_have(models):

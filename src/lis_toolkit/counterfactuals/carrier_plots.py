@@ -77,8 +77,9 @@ def carrier_figure(
         (_draw_units if kind == "units" else _draw_parts)(axes, rows, bars)
     samples = max(int(rows["samples"].max()) for _, rows in panels)
     starts = f"{samples} start{'s' if samples != 1 else ''}"
+    share = next(table.attrs.get("confidence", 0.95) for table in (units, parts) if table is not None)
     figure.suptitle(
-        f"{origin} → {target}: what carries the change ({starts}; lines: 95 % intervals)", fontsize=10, x=0.01,
+        f"{origin} → {target}: what carries the change ({starts}; lines: {share:.0%} intervals)", fontsize=10, x=0.01,
         ha="left", parse_math=False,
     )  # fmt: skip
     return figure
@@ -96,7 +97,9 @@ def _bars(
     axes.set_yticks(places, labels, fontsize=8, parse_math=False)
     axes.set_ylim(bars - 0.4, -0.6)
     axes.axvline(0, color=FAINT, linewidth=0.8)
-    ends = np.concatenate([[0.0], value, low[known], high[known]])
+    # Intervals of two or three starts may be so long that no bar could be seen: they go on beyond the axes.
+    most = 3 * max(float(np.abs(value).max()), 1e-6)
+    ends = np.concatenate([[0.0], value, np.clip([*low[known], *high[known]], -most, most)])
     span = max(float(ends.max() - ends.min()), 1e-6)
     axes.set_xlim(float(ends.min()) - 0.06 * span, float(ends.max()) + 0.06 * span)
 

@@ -141,7 +141,9 @@ def part_carriers(
     usual = np.array(
         [len(np.unique(starts[pairs[key]])) for key in zip(table["origin"], table["target"], strict=True)]
     )
-    return largest_first(table, "size", result.classes, top, last=2 * table["samples"].to_numpy() < usual)
+    table = largest_first(table, "size", result.classes, top, last=2 * table["samples"].to_numpy() < usual)
+    table.attrs["confidence"] = confidence  # for figures
+    return table
 
 
 def _measures(measures: Sequence[str] | None, channels: int) -> list[str]:

@@ -109,7 +109,7 @@ def _reasons(options: Options, outcome: Outcome, success: list[bool], ends: list
         elif math.isnan(end):
             reasons.append("the classifier gives NaN for the pictures on the way")
         elif reached:
-            reasons.append("the picture lost its class when it was rendered again")
+            reasons.append("rendered again, the picture did not reach the target")
         elif options.method == "paper":
             reasons.append(f"no picture was of the target class within {options.steps} steps")
         else:

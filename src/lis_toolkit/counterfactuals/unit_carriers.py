@@ -86,7 +86,9 @@ def unit_carriers(
                 }
             )
         )  # fmt: skip
-    return largest_first(pd.concat(found, ignore_index=True), "shift", result.classes, top)
+    table = largest_first(pd.concat(found, ignore_index=True), "shift", result.classes, top)
+    table.attrs["confidence"] = confidence  # for figures
+    return table
 
 
 def largest_first(
