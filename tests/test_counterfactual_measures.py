@@ -347,6 +347,12 @@ def test_methods_are_compared_where_all_succeed(compared):
     assert short.loc["pixels", "difference"] == pytest.approx(apart.mean())
     assert short.loc["pixels", "difference_low"] <= apart.mean() <= short.loc["pixels", "difference_high"]
     assert short.loc["distance_w", "ratio"] == pytest.approx(0.7, abs=1e-3)
+    # Rows are paired by start and target, in whatever order they come.
+    mixed = {"far": compared["far"], "short": compared["short"].on(np.arange(len(rows["short"]))[::-1])}
+    again = compare_methods(mixed)
+    again = again[(again["rows"] == "common") & (again["method"] == "short")].set_index("measure")
+    for name in ("difference", "difference_low", "ratio"):
+        assert again.loc["pixels", name] == pytest.approx(short.loc["pixels", name])
     every = table[(table["rows"] == "all") & (table["measure"] == "validity")]
     assert every["method"].tolist() == ["far", "short"]
     text = comparison_table(table, "common")
@@ -396,6 +402,8 @@ def test_the_cycle_of_photographs_is_measured_against_the_photographs(models):
         )
         kept = int(classifier(x[n : n + 1]).argmax()) == int(classifier(again[n : n + 1]).argmax())
         assert loss.rows["kept"][n] == kept
+        told = [int(judge(picture[n : n + 1]).argmax()) for picture in (x, again)]
+        assert loss.rows["kept_judge"][n] == (told[0] == told[1])
     raw, cycled = judge.features(x), judge.features(again)
     scale = np.mean([float((a - b).norm()) for a, b in itertools.combinations(raw, 2)])
     assert loss.rows["perceptual"].to_numpy() == pytest.approx(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lis_toolkit import LisError
 from lis_toolkit.counterfactuals import counterfactual_sheet, cycle_loss, margin_figure
-from lis_toolkit.counterfactuals.margin_plots import first_crossing
+from lis_toolkit.counterfactuals.paths import first_crossings
 from lis_toolkit.counterfactuals.sheets import chosen_rows, difference_colours
 from lis_toolkit.pixel_sheet import BAD, GOOD
 from tiny_counterfactuals import moved, tiny_models
@@ -205,5 +205,5 @@ def test_many_paths_have_a_median(result):
 
 def test_crossings_lie_on_straight_lines():
     margins = np.array([[-1.0, 1, 2], [-3, -1, 1], [1, -1, 3], [-3, -2, -1], [1, 2, 3]])
-    found = first_crossing(np.array([0, 0.5, 1]), margins)
+    found = first_crossings(np.array([0, 0.5, 1]), margins)
     assert found[:3] == pytest.approx([0.25, 0.75, 0.625]) and np.isnan(found[3:]).all()

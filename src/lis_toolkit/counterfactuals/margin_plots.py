@@ -12,6 +12,7 @@ from ..errors import LisError
 from ..pixel_sheet import BAD, FAINT, GOOD, INK, PALETTE, figure_class
 from ..plots import quiet
 from .agreement import head_margins
+from .paths import first_crossings
 from .sheets import chosen_rows
 
 if TYPE_CHECKING:
@@ -20,20 +21,10 @@ if TYPE_CHECKING:
 
     from .result import Counterfactuals
 
-__all__ = ["first_crossing", "margin_figure"]
+__all__ = ["margin_figure"]
 
 NAMED = 6  # paths that are told apart by colour
 COLOURS = tuple(colour for colour in PALETTE if colour != "#F0E442")  # yellow on white can't be seen
-
-
-def first_crossing(amounts: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """Return where margins [n, P] first rise through 0, by straight lines between points: [n], NaN where never."""
-    rises = (margins[:, :-1] <= 0) & (margins[:, 1:] > 0)
-    place = rises.argmax(1)
-    n = np.arange(len(margins))
-    below, above = margins[n, place], margins[n, place + 1]
-    step = np.where(rises.any(1), -below / np.where(above > below, above - below, 1.0), np.nan)
-    return amounts[place] + step * (amounts[place + 1] - amounts[place])  # type: ignore[no-any-return]
 
 
 def margin_figure(
@@ -76,7 +67,7 @@ def margin_figure(
     amounts = result.amounts.numpy()
     margins = part.margins.numpy()  # [n, P]
     head = None if classifier is None else head_margins(part, classifier)
-    crossing = first_crossing(amounts, margins)
+    crossing = first_crossings(amounts, margins)
     if boundary is not None:
         crossing = boundary["crossing"].to_numpy(float)[picked]
     few = len(picked) <= NAMED

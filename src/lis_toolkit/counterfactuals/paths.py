@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import LisError
 
-__all__ = ["lines", "row_indices", "target_margins"]
+__all__ = ["first_crossings", "lines", "row_indices", "target_margins"]
 
 
 def target_margins(logits: Tensor, targets: Tensor) -> Tensor:
@@ -25,6 +26,22 @@ def target_margins(logits: Tensor, targets: Tensor) -> Tensor:
     if logits.shape[-1] < 2:
         return own
     return own - logits.scatter(-1, index, -torch.inf).amax(-1)
+
+
+def first_crossings(amounts: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Where margins [N, P] first rise through 0, by straight lines between the places [P]: [N], NaN where never.
+
+    Examples
+    --------
+    >>> first_crossings(np.array([0.0, 0.5, 1.0]), np.array([[-1.0, 1.0, 2.0]]))
+    array([0.25])
+    """
+    rises = (margins[:, :-1] <= 0) & (margins[:, 1:] > 0)
+    place = rises.argmax(1)
+    n = np.arange(len(margins))
+    below, above = margins[n, place], margins[n, place + 1]
+    step = np.where(rises.any(1), -below / np.where(above > below, above - below, 1.0), np.nan)
+    return amounts[place] + step * (amounts[place + 1] - amounts[place])  # type: ignore[no-any-return]
 
 
 def lines(start: Tensor, end: Tensor, amounts: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..classifiers import Classifier
 from ..link import Link
 from ..stylegan import Generator
+from .paths import target_margins
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ def rendered_margin(logits: Tensor, target: Tensor, smooth: float = 0.0) -> Tens
     >>> rendered_margin(torch.tensor([[1.0, 4.0, 2.0]]), torch.tensor([1]))
     tensor([2.])
     """
+    if not smooth:
+        return target_margins(logits, target)
     own = logits.gather(1, target[:, None])[:, 0]
     others = logits.scatter(1, target[:, None], -torch.inf)
-    return own - (smooth * torch.logsumexp(others / smooth, dim=1) if smooth else others.amax(dim=1))
+    return own - smooth * torch.logsumexp(others / smooth, dim=1)
 
 
 class Looker:

@@ -22,11 +22,12 @@ from ..parts.segmenter import Segmenter
 from ..stylegan import Generator
 from .cycle import like_generated
 from .find import find_counterfactuals
+from .paths import target_margins
 from .result import Counterfactuals
 from .setting import NEAREST, CounterfactualSetting
 from .state import PHOTOGRAPH, RAW_LOGITS, RAW_R, CounterfactualState
 from .stopping import stoppable
-from .way import COURSE, Way, at_place, margins_of
+from .way import COURSE, Way, at_place
 
 __all__ = ["CounterfactualSession"]
 
@@ -249,14 +250,13 @@ class CounterfactualSession(UnitSession):
         seen = self.classifier.features(x.to(self.classifier.device, self.classifier.dtype))
         logits = self.classifier.head(seen).float().cpu()  # [Q, K]
         head = self.classifier.head(r.to(self.classifier.device, self.classifier.dtype)).float().cpu()
-        target = class_index(str(result.table["target"].iloc[0]), self.classifier.classes)
         return Way(
             result=result,
             classes=self.classifier.classes,
             amounts=amounts,
             logits=logits,
-            margins=margins_of(logits, target),
-            head_margins=margins_of(head, target),
+            margins=target_margins(logits[None], result.targets)[0],
+            head_margins=target_margins(head[None], result.targets)[0],
             shift_sd=self._in_sd(result.r_end[0] - result.r_start[0]),
         )
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..explore.pictures import enlarged, picture_rgb
 from ..explore.state import UnitState
 from ..parts.measures import ABSENT, measure_parts
+from .paths import target_margins
 from .rows import pixel_rms
-from .way import margins_of
 
 if TYPE_CHECKING:
     from ..parts import Legend
@@ -50,7 +50,7 @@ class CounterfactualState(UnitState):
         """The target's logit above the best other, in the picture here; None without a target."""
         if not self.target:
             return None
-        return float(margins_of(self.logits[None], self.classes.index(self.target)))
+        return float(target_margins(self.logits[None], torch.tensor([self.classes.index(self.target)])))
 
     def rgb(self, outlines: bool = False, scale: int | None = None) -> np.ndarray:
         """Return the pictures as uint8 [P, H, W, 3]: the photograph if there is one, cycled start, here, difference.

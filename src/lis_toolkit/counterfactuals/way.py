@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..names import whole_number
-from .paths import lines
+from .paths import first_crossings, lines
 from .result import START_IS_TARGET, Counterfactuals
 from .setting import FARTHEST
 
-__all__ = ["COURSE", "Way", "at_place", "margins_of"]
+__all__ = ["COURSE", "Way", "at_place"]
 
 COURSE = (26, FARTHEST)  # places that the margin is drawn at, and the last of them
-
-
-def margins_of(logits: Tensor, target: int) -> Tensor:
-    """Return by how much the target's logit exceeds the best other, [N] of [N, K].
-
-    Examples
-    --------
-    >>> margins_of(torch.tensor([[1.0, 4.0, 2.0]]), 1)
-    tensor([2.])
-    """
-    others = logits.clone()
-    others[:, target] = -torch.inf
-    return logits[:, target] - others.amax(dim=1)
 
 
 def at_place(result: Counterfactuals, place: float, row: int = 0) -> Tensor:
@@ -156,11 +144,7 @@ def first_crossing(amounts: Tensor, margins: Tensor) -> float | None:
     >>> first_crossing(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([-1.0, 1.0, 2.0]))
     0.25
     """
-    above = (margins > 0).nonzero()[:, 0]
-    if not len(above):
-        return None
-    k = int(above[0])
-    if k == 0:
+    if float(margins[0]) > 0:
         return float(amounts[0])
-    low, high = float(margins[k - 1]), float(margins[k])
-    return float(amounts[k - 1]) + float(amounts[k] - amounts[k - 1]) * low / (low - high)
+    place = float(first_crossings(amounts.double().numpy(), margins.double().numpy()[None])[0])
+    return None if math.isnan(place) else place
