@@ -172,6 +172,13 @@ def test_starts_that_are_of_the_target_by_head_alone_have_no_path():
     assert class_distances(own, boundary, resamples=20).left_out.sum() == 0
 
 
+def test_of_a_single_class_pair_nothing_is_said_twice():
+    result, boundary = made(k=2)
+    rows = [0, 1, 2]
+    told = str(class_distances(result.subset(rows), boundary.iloc[rows].reset_index(drop=True), resamples=20))
+    assert told.count("class 0 to class 1") == 1 and "  only: " in told and "asymmetric" not in told
+
+
 def test_tables_and_texts_say_the_same_as_the_matrix():
     result, boundary = made(seed=3)
     got = class_distances(result, boundary)

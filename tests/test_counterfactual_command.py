@@ -133,7 +133,7 @@ def test_failures_are_shown_with_their_reason(models):
     assert not result.table["success"].any()
     printed = counterfactual_text(result)
     assert "0 of 2 counterfactuals found" in printed
-    assert result.table["reason"].iloc[0][:20] in printed and "yes" not in printed
+    assert all(reason in printed for reason in result.table["reason"]) and "yes" not in printed
 
 
 @pytest.mark.parametrize(

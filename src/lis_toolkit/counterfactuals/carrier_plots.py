@@ -50,7 +50,8 @@ def carrier_figure(
 
     Examples
     --------
-    >>> carrier_figure(unit_carriers(result, link), part_carriers(result, *models), "Coat", "Shirt")
+    >>> units, parts = unit_carriers(result, link), part_carriers(result, generator, link, segmenter)
+    >>> carrier_figure(units, parts, "Coat", "Shirt")
     """
     top = whole_number(top, "top", 1)
     panels: list[tuple[str, pd.DataFrame]] = []

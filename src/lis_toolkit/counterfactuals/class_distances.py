@@ -86,7 +86,8 @@ class ClassDistances:
             f"{self.confidence:.0%} intervals over starts"
         ]
         few = min(3, len(table) // 2) or 1
-        for title, rows in (("least", table.iloc[:few]), ("most", table.iloc[: -few - 1 : -1])):
+        ends = [("least", table.iloc[:few]), ("most", table.iloc[: -few - 1 : -1])]
+        for title, rows in ends if len(table) > 1 else [("only", table)]:
             texts = [
                 f"{row.origin} to {row.target} {row.mean:.3g} ({_range(row.low, row.high)})"
                 for row in rows.itertuples(index=False)
@@ -94,9 +95,10 @@ class ClassDistances:
             lines.append(f"  {title}: {'; '.join(texts)}")
         uneven = self.asymmetry()
         sure = uneven[(uneven["low"] > 0) | (uneven["high"] < 0)]
-        lines.append(
-            f"  asymmetric, interval of the difference without 0: {len(sure)} of {len(uneven)} pairs"
-        )
+        if len(uneven):
+            lines.append(
+                f"  asymmetric, interval of the difference without 0: {len(sure)} of {len(uneven)} pairs"
+            )
         lines += [
             f"    {row.origin} to {row.target} is {row.difference:.3g} ({_range(row.low, row.high)}) more than back"
             for row in sure.iloc[:few].itertuples(index=False)

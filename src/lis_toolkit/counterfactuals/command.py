@@ -221,7 +221,7 @@ def counterfactual_text(result: Counterfactuals, top: int = 20) -> str:
                 str(row["start"]), cut(row["origin"], 18), cut(row["target"], 18), "yes" if found else "no",
                 f"{row['margin_start']:+.1f} to {row['margin_end']:+.1f}", f"{row['distance_r_sd']:.2f}",
                 f"{row['distance_w']:.2f}", str(int(row["units_90"])), str(int(row["renders"])),
-                row["way"] if found else cut(row["reason"], 60),
+                row["way"] if found else row["reason"],
             )
         )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
@@ -246,7 +246,7 @@ def _sums(result: Counterfactuals) -> str:
     asked, found = table[~done], table[table["success"]]
     text = f"{len(found)} of {len(asked)} counterfactuals found"
     if done.any():
-        text += f" ({int(done.sum())} left out: their cycled start is seen as the target already)"
+        text += f" ({int(done.sum())} left out, whose cycled start is seen as the target already)"
     if len(found) == 0:
         return text + "."
     middle = found[["margin_end", "distance_r_sd", "distance_w", "units_90", "renders"]].median()

@@ -51,7 +51,7 @@ def compare_methods(
     Examples
     --------
     >>> table = compare_methods({"paper": of_paper, "latent": of_latent})
-    >>> print(comparison_table(table))
+    >>> print(comparison_table(table).to_string())
     """
     import pandas as pd
 
@@ -154,7 +154,8 @@ def comparison_table(table: pd.DataFrame, rows: str = OWN) -> pd.DataFrame:
 
     Examples
     --------
-    >>> print(comparison_table(compare_methods({"paper": of_paper, "latent": of_latent}), "common"))
+    >>> table = compare_methods({"paper": of_paper, "latent": of_latent})
+    >>> print(comparison_table(table, "common").to_string())
     """
     import pandas as pd
 
