@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .pairs import Pairs
 
 RIDGE = 1e-3  # of the mean variance: what never varied would make a covariance singular
+ROWS = 4096  # of the pairs that are taken at a time: all of them in float64 would be twice the data
 PREFIX = "statistics."  # of the tensors' names in a link's file
 _TENSORS = ("counts", "r_means", "w_means", "covariance", "w_within")
 
@@ -55,17 +56,25 @@ class ClassStatistics:
         torch.Size([10, 256])
         """
         r, w, labels = pairs.r.cpu(), pairs.w.cpu(), pairs.labels.cpu()
-        if len(labels) < 2 or not bool(torch.isfinite(w).all() & torch.isfinite(r).all()):
-            raise LisError(f"the statistics of {len(labels)} pairs: two or more finite ones were expected.")
         k = len(pairs.classes)
         counts = torch.bincount(labels, minlength=k)  # [K]
         r_means, w_means = (_means(x, labels, counts) for x in (r, w))
-        off = w.double() - w_means[labels]  # [N, W]
+        known = counts > 0
+        if len(labels) < 2 or not bool(
+            torch.isfinite(torch.cat([r_means[known], w_means[known]], dim=1)).all()
+        ):
+            raise LisError(f"the statistics of {len(labels)} pairs: two or more finite ones were expected.")
+        within = torch.zeros(w.shape[1], w.shape[1], dtype=torch.float64)
+        for own, part in zip(labels.split(ROWS), w.split(ROWS), strict=True):
+            off = (
+                part - w_means[own]
+            ).float()  # [n, W], small numbers: the float32 product keeps their digits
+            within += off.T @ off
         if covariance is None:
             covariance = torch.cov(r.double().T, correction=0)
         return cls(
             tuple(pairs.classes), counts, r_means.float(), w_means.float(), covariance.float(),
-            (off.T @ off / len(off)).float(),
+            (within / len(w)).float(),
         )  # fmt: skip
 
     @classmethod
@@ -144,7 +153,9 @@ def covariance_of(moments: Moments, pairs: Any) -> Tensor | None:
 
 def _means(x: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     """Means [K, D] in float64 of rows [N, D]."""
-    sums = torch.zeros(len(counts), x.shape[1], dtype=torch.float64).index_add_(0, labels, x.double())
+    sums = torch.zeros(len(counts), x.shape[1], dtype=torch.float64)
+    for own, part in zip(labels.split(ROWS), x.split(ROWS), strict=True):
+        sums.index_add_(0, own, part.double())
     return sums / torch.where(counts > 0, counts.double(), torch.nan)[:, None]
 
 
