@@ -16,6 +16,8 @@ from lis_toolkit import (
     fit_link,
 )
 from lis_toolkit.counterfactuals import COLUMNS, START_IS_TARGET, shortest_shift, sparse_shift
+from lis_toolkit.counterfactuals import find as search_module
+from lis_toolkit.counterfactuals.latent import _step
 from lis_toolkit.counterfactuals.nearest import head_lengths
 from lis_toolkit.counterfactuals.problem import default_margin
 from lis_toolkit.counterfactuals.rendered import Looker
@@ -135,6 +137,14 @@ def test_batches_and_their_order_change_nothing(models, starts, results, method)
         )
 
 
+def test_many_rows_look_for_their_nearest_class_in_parts(models, starts, monkeypatch):
+    whole = find_counterfactuals(*models, starts, "nearest", "closed_form", batch_size=1)
+    monkeypatch.setattr(search_module, "WINDOW", 1)  # 16 rows at a time
+    parts = find_counterfactuals(*models, starts, "nearest", "closed_form", batch_size=1)
+    assert parts.table.drop(columns="seconds").equals(whole.table.drop(columns="seconds"))
+    assert torch.equal(parts.r_end, whole.r_end) and torch.equal(parts.logits, whole.logits)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_renders_are_counted_honestly(models, starts, method):
     generator, classifier, link = models
@@ -224,6 +234,13 @@ def test_the_slide_ends_nearer_and_never_loses_what_the_closed_form_had(results)
     assert slid["success"][both].all() and slid["success"].sum() >= both.sum()
     assert slid["distance_w"][both].mean() < 0.95 * closed["distance_w"][both].mean()
     assert (slid["steps"] <= 12).all() and (closed["steps"] == 0).all()
+
+
+def test_a_step_below_the_margin_rises_however_small_steps_have_become():
+    up, down = torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    missing, rate = torch.tensor([0.5, -0.5]), torch.full((2,), 0.04)
+    step = _step(torch.ones(2, 2), up, down, missing, rate, torch.eye(2), True)
+    assert torch.allclose(step, torch.tensor([[0.25, -0.04], [-0.04, -0.04]]), atol=1e-6)
 
 
 def test_realism_brings_ends_nearer_to_their_class(models, starts):

@@ -16,7 +16,7 @@ from ..pairs import Pairs
 from ..stylegan import Generator
 from .closed_form import closed_form
 from .latent import latent
-from .nearest import nearest_targets
+from .nearest import MOST, nearest_targets
 from .paper import paper
 from .problem import Problem, pose
 from .progress import Progress, expected_renders
@@ -25,9 +25,7 @@ from .result import Counterfactuals
 from .search import Found, Method, Metric, Outcome, Search
 from .summary import summarise
 
-WINDOW = (
-    2**24
-)  # numbers of activations that are under way at once: bounds the memory of a search over many rows
+WINDOW = 2**22  # activations, rows times units, that are under way at once: bounds the memory of many rows
 
 
 @torch.no_grad()
@@ -102,9 +100,7 @@ def find_counterfactuals(
         look.renders[_first(problem.start)] += 1
         parts = [
             _search(problem, look, rows.to(link.device), logits)
-            for rows in torch.arange(len(problem.start)).split(
-                max(16 * batch_size, WINDOW // problem.r.shape[1])
-            )
+            for rows in torch.arange(len(problem.start)).split(_window(problem))
         ]
         bar.update(len(problem.start) - bar.n)
     return summarise(problem, look, Outcome.joined(parts), again, logits, time.perf_counter() - began)
@@ -115,10 +111,16 @@ def _first(start: Tensor) -> Tensor:
     return torch.cat([start.new_ones(1), start.diff()]).nonzero()[:, 0]
 
 
+def _window(problem: Problem) -> int:
+    """Return how many rows are searched at once: batches stay full, and memory is that of some, however many come."""
+    wide = problem.r.shape[1] * (MOST if problem.nearest else 1)  # "nearest" tries that many classes for each
+    return max(16 * problem.options.batch_size, WINDOW // wide)
+
+
 def _search(problem: Problem, look: Looker, rows: Tensor, logits: Tensor) -> Outcome:
     """Search for some rows [n]: their nearest targets first where none were named."""
     options, start = problem.options, problem.start[rows.cpu()]
-    r, origin = (x[start].to(rows.device) for x in (problem.r, problem.origin))
+    r, origin = problem.r[start].to(look.link.A), problem.origin[start].to(rows.device)
     target = problem.target.to(rows.device)[rows]
     search = Search(
         look, r, origin, target, rows, options.margin, options.scale, problem.floor, options.metric, problem.head,
@@ -129,7 +131,7 @@ def _search(problem: Problem, look: Looker, rows: Tensor, logits: Tensor) -> Out
         excluded = (~problem.rivals.to(rows.device)).repeat(len(r), 1)  # [n, K]
         excluded.scatter_(1, origin[:, None], True).scatter_(1, cycled[:, None], True)
         if options.method == "paper":  # it has no notion of near: the class that the head says most of
-            said = look.classifier.head(r).masked_fill(excluded, -torch.inf)
+            said = look.head(r).masked_fill(excluded, -torch.inf)
             search = replace(search, target=torch.where(excluded.all(dim=1), origin, said.argmax(dim=1)))
         else:
             target, first = nearest_targets(search, excluded)

@@ -48,25 +48,36 @@ def _slide(search: Search, first: Found, realism: float, steps: int) -> Found:
     at, best = first.r.clone(), first.r.clone()
     least = torch.full_like(at[:, 0], torch.inf)  # cost [n]
     most, rate = -least, torch.full_like(least, RATE)  # margin, size of the next step
+    missing, slope = (
+        torch.zeros_like(least),
+        torch.zeros_like(cost_of.start),
+    )  # at the best point: [n], [n, W]
     taken, live = torch.zeros(len(at), dtype=torch.int64), torch.arange(len(at), device=at.device)
     for step in range(steps + 1):
         if not len(live):
             break
         here = at[live]
-        seen = look.slope(here, search.target[live], search.rows[live], SOFT * search.scale)
-        cost, fall = cost_of(seen.w, live)
+        given = here, search.target[live], search.rows[live]
+        # Nobody steps on from the last look: it needs no slope.
+        seen = look.slope(*given, SOFT * search.scale) if step < steps else look(*given)
+        cost, _ = cost_of(seen.w, live)
         valid = seen.margin >= search.goal
         better = valid & (cost < 0.999 * least[live])
         keep = better | (least[live].isinf() & (seen.margin > most[live]))
-        best[live[keep]] = here[keep]
+        best[live[keep]], slope[live[keep]] = here[keep], seen.slope[keep]
+        missing[live[keep]] = search.goal + BEYOND * search.scale - seen.smooth[keep]
         least[live[better]] = cost[better]
         most[live] = torch.maximum(most[live], seen.margin)
         known = ~least[live].isinf()
         rate[live[known & ~better]] *= SHRINK
-        missing = search.goal + BEYOND * search.scale - seen.smooth
-        to = here + _step(here, seen.slope @ a, fall @ a, missing, rate[live], sigma, search.floor)
         fell = known & (seen.margin < search.goal - FELL * search.scale)
-        at[live] = torch.where(fell[:, None], best[live], to.relu() if search.floor else to)
+        # A row that fell takes another, smaller step from its best point, whose slope is known.
+        here = torch.where(fell[:, None], best[live], here)
+        up = torch.where(fell[:, None], slope[live], seen.slope)
+        lack = torch.where(fell, missing[live], search.goal + BEYOND * search.scale - seen.smooth)
+        _, fall = cost_of(look.link.linear(here), live)
+        to = here + _step(here, up @ a, fall @ a, lack, rate[live], sigma, search.floor)
+        at[live] = to.relu() if search.floor else to
         taken[live.cpu()] = step
         live = live[(rate[live] > LEAST) & torch.isfinite(seen.smooth)]
     reached = ~least.isinf()
@@ -114,5 +125,7 @@ def _step(
     tangent = down_move - product(down, up_move) / square * up_move
     back = missing[:, None] / square
     length = back.abs() * square.sqrt()
-    back = back * (rate[:, None] / length.clamp_min(1e-9)).clamp(max=1)
+    # Rows below the margin rise faster than they go on: with their small last steps they would never get there.
+    most = torch.where(missing > 0, RATE, rate)[:, None]
+    back = back * (most / length.clamp_min(1e-9)).clamp(max=1)
     return back * up_move - rate[:, None] * tangent / product(down, down_move).clamp_min(1e-18).sqrt()
