@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ from lis_toolkit import (
 )
 from lis_toolkit.class_statistics import ClassStatistics
 from lis_toolkit.counterfactuals import START_IS_TARGET
+from lis_toolkit.counterfactuals.rendered import rendered_margin
 from lis_toolkit.files import load_tensors, save_tensors
 from tiny import CLASSES, tiny_classifier, tiny_generator
 
@@ -41,6 +44,8 @@ def r(models):
         ({"target": 3}, "no class 3"),
         ({"target": ["ring", "disc"]}, "2 targets were given for 9 starts"),
         ({"target": 1.5}, "a class is a name or an index"),
+        ({"target": {"ring"}}, "a class is a name or an index, got {'ring'}"),
+        ({"target": b"ring"}, "a class is a name or an index"),
         ({"method": "laten"}, "Did you mean 'latent'"),
         ({"metric": "l2"}, "one of euclidean, covariance, sparse"),
         ({"margin": -1}, "margin is -1"),
@@ -68,6 +73,7 @@ def test_starts_that_make_no_sense(models, r):
         (r[:0], r"shape \[0, 10\]"),
         (r.long(), "int64"),
         ("r", "start is str"),
+        (torch.cat([r[:1], torch.full((1, 10), 3e38)]), r"so large .row 1: up to 3e\+38"),
         (torch.rand(2, 1, 8, 8), "8"),
     ):
         with pytest.raises(LisError, match=message):
@@ -129,6 +135,35 @@ def test_a_margin_beyond_reach_is_told(models, r):
     table = find_counterfactuals(*models[:3], r, "cross", margin=1e4).table
     assert not table["success"].any() and table["margin_end"].max() > table["margin_start"].max()
     assert table["reason"].str.contains("no picture had the margin 10000").any()
+
+
+@pytest.mark.parametrize("method", ["paper", "closed_form", "latent"])
+@pytest.mark.parametrize(
+    ("of_classifier", "of_link"),
+    [(torch.float64, torch.float32), (torch.bfloat16, torch.float32), (torch.float64, torch.float64)],
+)
+def test_models_of_other_precisions(models, r, method, of_classifier, of_link):
+    generator, classifier, link, pairs = models
+    other = copy.deepcopy(classifier).to(of_classifier)
+    own = fit_link(collect_pairs(generator, other, per_class=30, seed=0)).to(of_link)
+    result = find_counterfactuals(generator, other, own, r, "cross", method, steps=6)
+    x = generator.render(own(result.r_end).float())
+    margins = rendered_margin(other.logits(x.to(of_classifier)).float(), result.targets)
+    near = 0.05 if of_classifier == torch.bfloat16 else 1e-4  # its logits have three digits
+    assert torch.allclose(result.margins[:, -1], margins, atol=near)
+    if of_classifier == torch.float64:
+        plain = find_counterfactuals(generator, classifier, link, r, "cross", method, steps=1)
+        same = find_counterfactuals(generator, other, own, r, "cross", method, steps=1)
+        assert torch.allclose(plain.r_end, same.r_end, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("metric", ["covariance", "euclidean", "sparse"])
+def test_what_leaves_the_range_of_numbers_is_a_row(models, r, metric):
+    for given in ({"margin": 1e300}, {"margin": 1e38}, {"realism": 1e30}):
+        result = find_counterfactuals(*models[:3], r, "cross", metric=metric, **given)
+        told = result.table["reason"][~result.table["success"]]
+        assert len(told) and told.str.contains("no picture had the margin|start is target").all()
+        assert bool(torch.isfinite(result.r_end).all())
 
 
 def test_a_head_that_is_not_linear_serves_the_paper_only(models):

@@ -36,7 +36,7 @@ def first_valid(
     --------
     >>> there, best = first_valid(look, r, shift, target, rows, margin=4.0, amounts=(1.0, 1.5, 2.0))
     """
-    there, most = r.clone(), torch.full((len(r),), -torch.inf, device=r.device)
+    there, most = r.clone(), torch.full_like(r[:, 0], -torch.inf)
     live = torch.arange(len(r), device=r.device)
     for t in amounts:
         if not len(live):
@@ -69,7 +69,7 @@ def move_back(
     --------
     >>> nearer = move_back(look, r, there, target, rows, margin=4.0)
     """
-    low, high = torch.zeros(len(r), 1, device=r.device), torch.ones(len(r), 1, device=r.device)
+    low, high = r.new_zeros(len(r), 1), r.new_ones(len(r), 1)
     for _ in range(rounds if len(r) else 0):
         middle = (low + high) / 2  # [n, 1]
         valid = look(torch.lerp(r, there, middle), target, rows).margin[:, None] >= margin

@@ -16,8 +16,15 @@ STEP, STEPS, AWAY, NEAR = 0.5, 2000, 0.6, 10.0
 def paper(search: Search, seeds: Sequence[Sequence[int]], steps: int = STEPS) -> Found:
     """Walk r' = r - s, s from uniform [0, 1], until the picture of relu(r') is classified as the target.
 
-    Gradient steps of 0.5 on - logit_target(r') + 0.6 logit_origin(r') - 10 cos(w(r), w(r')), as Linking in Style
-    (arXiv 2409.16865, code). The logits are those of the head at r', before its negative values are cut off.
+    Plain gradient steps of 0.5 on - logit_target(r') + 0.6 logit_origin(r') - 10 cos(w(r), w(r')), as Linking in
+    Style (Wehrheim et al. 2024, arXiv 2409.16865, code).
+
+    Notes
+    -----
+    Read where the publication leaves it open: every unit has an s of its own, which is never cut off; logits are the
+    head's, and they and w(r') are taken at r' itself, only the picture at relu(r'); the origin is what the head says of
+    r; the picture of the random start is looked at before the first step, and so is each after a step. What never
+    arrives ends where the picture was nearest to the target by its margin.
 
     Parameters
     ----------
@@ -62,7 +69,7 @@ def gradient(search: Search, shift: Tensor, start: Tensor, live: Tensor) -> Tens
     with torch.enable_grad():
         s = shift.detach().requires_grad_()
         moved = search.r[live] - s
-        logits = look.classifier.head(moved)  # [n, K]
+        logits = look.head(moved)  # [n, K]
         near = torch.cosine_similarity(start, look.link.linear(moved), dim=1)
         own, was = (logits.gather(1, k[live, None])[:, 0] for k in (search.target, search.origin))
         return torch.autograd.grad((-own + AWAY * was - NEAR * near).sum(), s)[0]

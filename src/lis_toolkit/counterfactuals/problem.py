@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -205,8 +205,8 @@ def _starts(
     if not isinstance(start, Tensor) or not start.is_floating_point():
         given = f"a {start.dtype} tensor" if isinstance(start, Tensor) else type(start).__name__
         raise LisError(
-            f"start is {given}; activations r [N, {link.num_units}], images [N, C, H, W] in the unit range, Features, "
-            "Pairs or Photographs were expected."
+            f"start is {given}; floating activations r [N, {link.num_units}], images [N, C, H, W] in the unit range, "
+            "Features, Pairs or Photographs were expected."
         )
     r = (start[None] if start.ndim == 1 else start).detach().float().cpu()
     if r.ndim != 2 or len(r) == 0 or r.shape[1] != link.num_units:
@@ -214,11 +214,11 @@ def _starts(
             f"r has shape {list(r.shape)}; [N, {link.num_units}] with at least one row was expected: activations of "
             "the classifier that the link was fitted for."
         )
-    _check_values(r, floor)
+    _check_values(link, r, floor)
     return r, images
 
 
-def _check_values(r: Tensor, floor: bool) -> None:
+def _check_values(link: Link, r: Tensor, floor: bool) -> None:
     broken = ~torch.isfinite(r)
     if bool(broken.any()):
         row, unit = broken.nonzero()[0].tolist()
@@ -231,6 +231,13 @@ def _check_values(r: Tensor, floor: bool) -> None:
         raise LisError(
             f"r has negative activations (the first in row {row}, unit {unit}: {float(r[row, unit]):g}), which the "
             "link's classifier never had: give activations >= 0."
+        )
+    beyond = ~torch.isfinite(link.linear(r.to(link.device))).all(dim=1)
+    if bool(beyond.any()):
+        row = int(beyond.nonzero()[0])
+        raise LisError(
+            f"r is so large (row {row}: up to {float(r[row].abs().max()):g}) that its latents leave the range of "
+            "numbers; activations of the link's classifier were expected."
         )
 
 
@@ -256,7 +263,9 @@ def _targets(classifier: Classifier, target: Any, origin: Tensor, rivals: Tensor
         return wanted.nonzero(as_tuple=True)  # type: ignore[return-value]
     if isinstance(target, Tensor):
         target = target.tolist()
-    if isinstance(target, Iterable) and not isinstance(target, str):
+    if isinstance(target, Iterable) and not isinstance(
+        target, (str, bytes, Set, Mapping)
+    ):  # these have no order
         items = list(target)
         if len(items) != n:
             raise LisError(

@@ -80,19 +80,19 @@ class Looker:
 
     def __call__(self, r: Tensor, target: Tensor, rows: Tensor) -> Seen:
         """Look at activations r [n, R] of the search's rows [n]."""
-        w = self.link.linear(r)  # [n, W]
+        w, none = self._latents(r)
         logits = []
         for part, places in zip(self._batches(w), self._batches(rows), strict=True):
             with torch.inference_mode():
                 logits.append(self._logits(part))
             self._count(places, 1)
-        said = torch.cat(logits).clone()  # out of inference mode
+        said = torch.cat(logits).masked_fill(none, torch.nan)  # out of inference mode
         margin = rendered_margin(said, target)
         return Seen(w, said, margin, margin, torch.zeros_like(w))
 
     def slope(self, r: Tensor, target: Tensor, rows: Tensor, smooth: float = 1.0) -> Seen:
         """Look at activations as above, with the derivative of the smooth margin by w."""
-        w = self.link.linear(r)
+        w, none = self._latents(r)
         logits, slopes = [], []
         for part, goal, places in zip(*map(self._batches, (w, target, rows)), strict=True):
             with torch.enable_grad():
@@ -103,9 +103,13 @@ class Looker:
             logits.append(said.detach())
             slopes.append(slope)
             self._count(places, 2)
-        said = torch.cat(logits)
+        said = torch.cat(logits).masked_fill(none, torch.nan)
         both = rendered_margin(said, target), rendered_margin(said, target, smooth)
         return Seen(w, said, *both, torch.cat(slopes))
+
+    def head(self, r: Tensor) -> Tensor:
+        """Return what the classifier's head says of activations [n, K] themselves, in r's type; differentiable."""
+        return self.classifier.head(r.to(self.classifier.device, self.classifier.dtype)).to(r)
 
     def features(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Return activations [n, R] and logits [n, K] of the pictures of r [n, R], counted for nobody; r's device."""
@@ -116,6 +120,12 @@ class Looker:
                 both.append((again.to(r), self.classifier.head(again).to(r)))
         activations, logits = (torch.cat(column).clone() for column in zip(*both, strict=True))
         return activations, logits
+
+    def _latents(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Return latents [n, W] that can be rendered, and which [n, 1] are none: a step went out of all range."""
+        w = self.link.linear(r)
+        none = ~torch.isfinite(w).all(dim=1, keepdim=True)
+        return w.masked_fill(none, 0), none
 
     def _count(self, rows: Tensor, renders: int) -> None:
         self.renders[rows.cpu()] += renders

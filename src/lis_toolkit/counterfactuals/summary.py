@@ -38,7 +38,7 @@ def summarise(
     logits = _path_logits(look, r, end, amounts, cycled.float().cpu()[start])  # [N, P, K]
     n, points, k = logits.shape
     margins = rendered_margin(logits.view(n * points, k), target.repeat_interleave(points)).view(n, points)
-    head = look.classifier.head(end.to(look.classifier.device, look.classifier.dtype)).float().cpu()  # [N, K]
+    head = look.head(end)  # [N, K]
     proven = logits[:, -1].argmax(dim=1) == target
     if options.method != "paper":
         proven &= margins[:, -1] >= options.margin
