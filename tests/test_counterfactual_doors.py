@@ -75,6 +75,7 @@ def test_starts_that_make_no_sense(models, r):
         ("r", "start is str"),
         (torch.cat([r[:1], torch.full((1, 10), 3e38)]), r"so large .row 1: up to 3e\+38"),
         (torch.rand(2, 1, 8, 8), "8"),
+        (torch.rand(1, 16, 16), r"shape \[1, 16, 16\].*One image is images\[None\]"),
     ):
         with pytest.raises(LisError, match=message):
             find_counterfactuals(*models[:3], start, "ring")

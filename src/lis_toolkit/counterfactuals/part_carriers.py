@@ -69,7 +69,8 @@ def part_carriers(
     result : counterfactuals; only successes count.
     segmenter : of this generator: parts come from the pass that renders, for "fashion" load_segmenter("fashion").
     top : changes of every class pair, those with the largest `size`; None for all.
-    origin, target : only class pairs with this origin, this target.
+    origin, target : only class pairs with this origin (what the head says of r, as in the result's table; class
+        distances go by the class of the cycled picture), this target.
     measures : such as "area" and "luminance"; None for all that the pictures have.
     confidence, resamples, seed : of the bootstrap over starts, within each class pair.
     batch_size : rows at a time.

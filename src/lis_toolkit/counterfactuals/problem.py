@@ -212,7 +212,7 @@ def _starts(
     if r.ndim != 2 or len(r) == 0 or r.shape[1] != link.num_units:
         raise LisError(
             f"r has shape {list(r.shape)}; [N, {link.num_units}] with at least one row was expected: activations of "
-            "the classifier that the link was fitted for."
+            f"the classifier that the link was fitted for.{' One image is images[None].' if r.ndim == 3 else ''}"
         )
     _check_values(link, r, floor)
     return r, images

@@ -39,7 +39,8 @@ def unit_carriers(
     result : counterfactuals; only successes count.
     link : gives the units' standard deviations over the fitted pairs.
     top : units of every class pair, those with the largest mean shift; None for all.
-    origin, target : only class pairs with this origin, this target.
+    origin, target : only class pairs with this origin (what the head says of r, as in the result's table; class
+        distances go by the class of the cycled picture), this target.
     confidence, resamples, seed : of the bootstrap over starts, within each class pair.
 
     Returns
