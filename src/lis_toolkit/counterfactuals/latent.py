@@ -48,8 +48,8 @@ def _slide(search: Search, first: Found, realism: float, steps: int) -> Found:
     at, best = first.r.clone(), first.r.clone()
     least = torch.full_like(at[:, 0], torch.inf)  # cost [n]
     most, rate = -least, torch.full_like(least, RATE)  # margin, size of the next step
-    missing = torch.zeros_like(least)  # logits that the best point lacks [n], and the margin's slope there [n, W]
-    slope = torch.zeros_like(cost_of.start)
+    missing = torch.zeros_like(least)  # logits that the best point lacks [n]
+    slope = torch.zeros_like(cost_of.start)  # of the margin there [n, W]
     taken, live = torch.zeros(len(at), dtype=torch.int64), torch.arange(len(at), device=at.device)
     for step in range(steps + 1):
         if not len(live):
