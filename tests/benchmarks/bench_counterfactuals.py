@@ -45,7 +45,7 @@ BLOCK = 45  # starts of a walk that is saved
 METHODS = {
     "closed_form": {"method": "closed_form"},
     "latent": {"method": "latent"},
-    "latent, realism 0.3": {"method": "latent", "realism": 0.3},
+    "latent, realism 0.1": {"method": "latent", "realism": 0.1},
     "closed_form, euclidean": {"method": "closed_form", "metric": "euclidean"},
     "closed_form, sparse": {"method": "closed_form", "metric": "sparse"},
 }

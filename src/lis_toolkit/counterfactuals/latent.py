@@ -17,7 +17,7 @@ FELL = 0.4  # below the margin, from where a row goes back to its best point
 SOFT = 0.25  # width of the margin's corners
 
 
-def latent(search: Search, first: Found, realism: float = 0.1, steps: int = STEPS) -> Found:
+def latent(search: Search, first: Found, realism: float = 0.3, steps: int = STEPS) -> Found:
     """Shorten the closed form's way in gradient steps along the surface of equal rendered margin.
 
     What falls is |w - w(r)| / spread + realism * (Mahalanobis distance of w to the target class)^2 / W. A step is its
@@ -30,7 +30,7 @@ def latent(search: Search, first: Found, realism: float = 0.1, steps: int = STEP
 
     Examples
     --------
-    >>> found = latent(search, closed_form(search), realism=0.1)
+    >>> found = latent(search, closed_form(search), realism=0.3)
     """
     slid = _slide(search, first, realism, steps)
     some = search.part(slid.reached)
