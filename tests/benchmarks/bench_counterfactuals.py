@@ -300,10 +300,10 @@ def before(bench: Bench, r: Tensor, targets: list[int]) -> dict[str, float]:
 def margins(bench: Bench, options: argparse.Namespace) -> dict[str, object]:
     r, targets = bench.starts(11, 2)
     found: dict[str, dict[str, object]] = {}
-    for name in ("closed_form", "latent"):
+    for name in counterfactual_figures.COLOURS:
         for margin in MARGINS:
             found[f"{name}, margin {margin:g}"] = summary(
-                bench.measure(bench.find(r, targets, method=name, margin=margin))
+                bench.measure(bench.find(r, targets, **METHODS[name], margin=margin))
             )
             some = ("validity", "agreement_judge", "distance_w", "pixels", "renders")
             row = {key: found[f"{name}, margin {margin:g}"][key][0] for key in some}

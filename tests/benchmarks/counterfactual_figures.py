@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 HEAD_MARGIN = 3.0  # logits asked of the head
 AMOUNTS = (1.0, 1.5, 2.0)  # of the shift
-COLOURS = {"closed_form": "#d55e00", "latent": "#0072b2"}  # apart for the colour-blind, too
+COLOURS = {
+    "closed_form": "#d55e00",
+    "latent": "#0072b2",
+    "latent, realism 0.3": "#009e73",
+}  # apart for the colour-blind, too
 
 
 def head(bench: Bench) -> tuple[Tensor, Tensor]:
@@ -106,29 +110,31 @@ def tradeoff(
     figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
     for method, colour in COLOURS.items():
         rows = [found[f"{method}, margin {margin:g}"] for margin in margins]
-        far, judge = ([row[key] for row in rows] for key in ("distance_w", "validity_judge"))
-        axes.plot([x[0] for x in far], [y[0] for y in judge], "-o", color=colour, label=method, zorder=3)
+        far, judge = ([row[key] for row in rows] for key in ("distance_w", "agreement_judge"))
         axes.errorbar(
             [x[0] for x in far], [y[0] for y in judge],
             xerr=[[x[0] - x[1] for x in far], [x[2] - x[0] for x in far]],
             yerr=[[y[0] - y[1] for y in judge], [y[2] - y[0] for y in judge]],
-            fmt="none", ecolor=colour, alpha=0.3,
+            fmt="none", ecolor=colour, alpha=0.25,
         )  # fmt: skip
-        for margin, x, y in zip(margins, far, judge, strict=True):
-            below = method == "closed_form"
+        axes.plot([x[0] for x in far], [y[0] for y in judge], "-o", color=colour, label=method, zorder=3)
+        for margin, x, y, row in zip(margins, far, judge, rows, strict=True):
+            valid = row["validity"][0]
+            right = method != "latent"
             axes.annotate(
-                f"{margin:g}", (x[0], y[0]), xytext=(7, -14) if below else (-7, 7), textcoords="offset points",
-                color=colour, ha="left" if below else "right",
+                f"{margin:g}" if valid > 0.995 else f"{margin:g} ({valid:.0%} found)", (x[0], y[0]),
+                xytext=(7, -13) if right else (-7, 6), textcoords="offset points", color=colour,
+                ha="left" if right else "right", fontsize=9,
             )  # fmt: skip
     axes.axhline(0.9, color="0.5", linewidth=1, linestyle=":")
     axes.text(
         0.995, 0.9, "asked: 0.90 ", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color="0.4"
     )
     axes.set_xlabel("distance of the counterfactual from its start, in w")
-    axes.set_ylabel("share that the judge sees as the target, too")
+    axes.set_ylabel("share of those found that the judge sees as the target, too")
     axes.set_title(
         f"Farther beyond the boundary, surer: numbers are margins in logits (default {default:.2g})\n"
-        f"{starts} held-out starts, all class pairs; bars are 95 % intervals", fontsize=10,
+        f"{starts} held-out starts, all class pairs; bars are 95 % intervals of one draw of starts", fontsize=10,
     )  # fmt: skip
     axes.legend(loc="lower right")
     axes.grid(alpha=0.2)
