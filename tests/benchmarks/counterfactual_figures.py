@@ -120,7 +120,7 @@ def tradeoff(
         axes.plot([x[0] for x in far], [y[0] for y in judge], "-o", color=colour, label=method, zorder=3)
         for margin, x, y, row in zip(margins, far, judge, rows, strict=True):
             valid = row["validity"][0]
-            right = method == "closed_form"
+            right = method != "latent"
             axes.annotate(
                 f"{margin:g}" if valid > 0.995 else f"{margin:g} ({valid:.0%} found)", (x[0], y[0]),
                 xytext=(7, -13) if right else (-7, 6), textcoords="offset points", color=colour,
