@@ -63,8 +63,8 @@ def find_counterfactuals(
         of the shift in standard deviations).
     margin : logits by which the target must lead in the rendered picture. None: half the median, over classes, of the
         head's margin at the class's mean activation. Not used by "paper".
-    realism : weight of the Mahalanobis distance to the target's latents, of "latent": more is farther from the start, and
-        convinces other classifiers more often.
+    realism : weight of the Mahalanobis distance to the target's latents, of "latent": more leads farther from the
+        start, and convinces other classifiers more often.
     steps : gradient steps at most; None: 12 for "latent", 2000 for "paper".
     pairs : what means and covariances are taken of, for a link without `statistics`.
     points : pictures of the path whose logits are kept, ends included.
