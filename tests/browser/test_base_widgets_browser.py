@@ -209,8 +209,10 @@ def test_a_number_is_typed_and_one_beyond_the_limits_is_refused(notebook, page):
     assert float(notebook.execute("print(sliders.values['17'])")) == 2.345
     number(page).press("Shift+ArrowDown")
     assert number(page).input_value() in ("2.04", "2.05"), "up and down move as on the slider"
+    wait_for_caption(page, "at 2.0")
     number(page).fill("2.345")
     number(page).press("Enter")
+    wait_for_caption(page, "at 2.35")  # a value waits in the browser until the one before it was answered
     number(page).fill("77")
     number(page).press("Enter")
     assert "from -1.00 to 4.00" in number(page).evaluate("e => e.validationMessage")
