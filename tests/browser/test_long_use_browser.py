@@ -1,5 +1,7 @@
 """Hundreds of moves, and a kernel that goes away under the hand: nothing piles up, nothing breaks."""
 
+from itertools import pairwise
+
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -47,9 +49,11 @@ def move(notebook, count):
 
 def test_300_moves_leave_nothing_behind(notebook):
     move(notebook, 20)  # what is made once is there
-    before = notebook.counts_at_rest()  # the charts are drawn after the pictures
-    move(notebook, MOVES)
-    after = notebook.counts_at_rest()
+    seen = [notebook.counts_at_rest()]  # the charts are drawn after the pictures
+    for _ in range(3):
+        move(notebook, MOVES // 3)
+        seen.append(notebook.counts_at_rest())
+    before, after = seen[0], seen[-1]
     assert after["comms"] == before["comms"] > 5
     assert after["threads"] <= before["threads"] + 1
     # One a move would be 300 more; what is remembered on purpose has its limit.
@@ -57,7 +61,10 @@ def test_300_moves_leave_nothing_behind(notebook):
     for name, count in after["objects"].items():
         assert count - before["objects"].get(name, 0) <= allowed.get(name, 0) + 40, name
     assert after["Nodes"] - before["Nodes"] < MOVES
-    assert after["JSEventListeners"] - before["JSEventListeners"] < MOVES / 3
+    # JupyterLab itself adds some 130 listeners once, at a time of its own: what piles up does so in every third.
+    listeners = [counts["JSEventListeners"] for counts in seen]
+    assert min(b - a for a, b in pairwise(listeners)) < MOVES / 9, listeners
+    assert listeners[-1] - listeners[0] < MOVES, listeners
     assert after["JSHeapUsedSize"] - before["JSHeapUsedSize"] < 20e6
     assert after["rss"] - before["rss"] < 50e6  # what is only sometimes given back is in it
     notebook.watch.check()
