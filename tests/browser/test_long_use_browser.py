@@ -61,10 +61,10 @@ def test_300_moves_leave_nothing_behind(notebook):
     for name, count in after["objects"].items():
         assert count - before["objects"].get(name, 0) <= allowed.get(name, 0) + 40, name
     assert after["Nodes"] - before["Nodes"] < MOVES
-    # JupyterLab itself adds some 130 listeners once, at a time of its own: what piles up does so in every third.
+    # JupyterLab itself adds some 130 listeners once, at a time of its own: so one third may have more.
     listeners = [counts["JSEventListeners"] for counts in seen]
-    assert min(b - a for a, b in pairwise(listeners)) < MOVES / 9, listeners
-    assert listeners[-1] - listeners[0] < MOVES, listeners
+    *usual, most = sorted(b - a for a, b in pairwise(listeners))
+    assert sum(usual) < MOVES * 2 / 9 and most < MOVES * 2 / 3, listeners
     assert after["JSHeapUsedSize"] - before["JSHeapUsedSize"] < 20e6
     assert after["rss"] - before["rss"] < 50e6  # what is only sometimes given back is in it
     notebook.watch.check()
