@@ -76,6 +76,7 @@ from .stylegan import (
     update_mean_latents,
 )
 from .sweep import Sweep, SweepPlan, plan_sweep, sweep_units
+from .topology import MapperGraph, mapper_graph, purity_by_layer
 from .units import UnitWalk, render_activations, tune_unit
 from .zoo import entries
 
@@ -96,6 +97,7 @@ __all__ = [
     "Link",
     "LinkReport",
     "LisError",
+    "MapperGraph",
     "Pairs",
     "PartMasks",
     "PartMeasures",
@@ -135,6 +137,7 @@ __all__ = [
     "load_photographs",
     "load_segmenter",
     "locate_boundary",
+    "mapper_graph",
     "measure_counterfactuals",
     "measure_motion",
     "measure_parts",
@@ -146,6 +149,7 @@ __all__ = [
     "part_carriers",
     "plan_sweep",
     "principal_directions",
+    "purity_by_layer",
     "rank_units",
     "render_activations",
     "render_parts",
