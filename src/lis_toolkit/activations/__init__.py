@@ -1,0 +1,20 @@
+"""Activations of any layer of a classifier: streamed, extracted, or sampled as points, all layers in one pass."""
+
+from .batches import stream_activations
+from .extract import Activations, extract_activations
+from .layers import Layer, choose_layers, list_layers
+from .record import Recorded, record_activations
+from .sampling import PointCloud, sample_points
+
+__all__ = [
+    "Activations",
+    "Layer",
+    "PointCloud",
+    "Recorded",
+    "choose_layers",
+    "extract_activations",
+    "list_layers",
+    "record_activations",
+    "sample_points",
+    "stream_activations",
+]
