@@ -1,6 +1,7 @@
 """Train the bundled classifier and its judge: everything on the device, a minute on a GPU.
 
 `python -m lis_toolkit.training.classifier --architecture plain --out fashion-classifier.safetensors`
+`... --dataset cifar10 --data cifar-10-batches-bin --architecture plain --out cifar10.safetensors`
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from ..classifiers import Classifier, build_network, complete_config, fold_norms, save_classifier
 from ..datasets import Photographs, load_fashion
+from ..datasets_cifar import load_cifar10
 from ..errors import LisError
 from ..names import spelling_hint
 
@@ -281,16 +283,20 @@ RECIPES: dict[str, dict[str, Any]] = {  # of the bundled models: "fashion" and "
     "plain": {"name": "fashion", "augment": "light", "seed": 0, "epochs": 14},
     "residual": {"name": "fashion-judge", "augment": "geometric", "seed": 1000, "epochs": 14},
 }
+DATASETS: dict[str, Callable[..., Photographs]] = {"fashion": load_fashion, "cifar10": load_cifar10}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train one of the two bundled classifiers and save it."""
+    """Train one of the two bundled classifiers, or one of its architecture on CIFAR-10, and save it."""
     parser = argparse.ArgumentParser(
         prog="python -m lis_toolkit.training.classifier", description=main.__doc__
     )
     parser.add_argument("--architecture", choices=sorted(RECIPES), required=True)
     parser.add_argument("--out", required=True, help="safetensors file to write")
-    parser.add_argument("--data", help="folder with Fashion-MNIST's IDX files (default: Debian's package)")
+    parser.add_argument("--dataset", choices=sorted(DATASETS), default="fashion")
+    parser.add_argument(
+        "--data", help="folder with its files (default: Debian's package of Fashion-MNIST; the cache folder)"
+    )
     parser.add_argument("--device", help="default: an accelerator if there is one, else the CPU")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int, default=256)
@@ -301,19 +307,24 @@ def main(arguments: list[str] | None = None) -> None:
     )
     given = vars(parser.parse_args(arguments))
     recipe = dict(RECIPES[given["architecture"]])
+    recipe["name"] = recipe["name"].replace("fashion", given["dataset"])
+    load = DATASETS[given["dataset"]]
     recipe.update({k: given[k] for k in ("epochs", "seed", "augment") if given[k] is not None})
     try:
         classifier = train_classifier(
             given["architecture"],
-            load_fashion("train", given["data"]),
-            load_fashion("test", given["data"]),
+            load("train", given["data"]),
+            load("test", given["data"]),
             batch_size=given["batch_size"],
             device=choose_device(given["device"]),
             bfloat16=given["bfloat16"],
             **recipe,
         )
-        # The sample is part of every installation, so anyone can repeat this figure.
-        classifier.metadata["accuracy"]["sample"] = measure_accuracy(classifier, load_fashion("sample"))
+        if given["dataset"] == "fashion":
+            # The sample is part of every installation, so anyone can repeat this figure.
+            classifier.metadata["accuracy"]["sample"] = measure_accuracy(classifier, load_fashion("sample"))
+        else:
+            classifier.metadata["training"]["dataset"] = given["dataset"]
         save_classifier(classifier, given["out"])
     except LisError as error:
         sys.exit(f"error: {error}")
