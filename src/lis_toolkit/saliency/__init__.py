@@ -1,0 +1,25 @@
+"""Why does a classifier see a class in an image? Clusters of feature maps layer by layer, and Grad-CAM."""
+
+from .clustering import cluster_maps, heavy_clusters, normalised_maps
+from .explain import explain_images, explain_layer, stream_explanations
+from .explanation import Cluster, Explanation, LayerExplanation, cluster_table, saliency_of, upsampled
+from .grad_cam import grad_cam
+from .weights import kept_maps, map_weights
+
+__all__ = [
+    "Cluster",
+    "Explanation",
+    "LayerExplanation",
+    "cluster_maps",
+    "cluster_table",
+    "explain_images",
+    "explain_layer",
+    "grad_cam",
+    "heavy_clusters",
+    "kept_maps",
+    "map_weights",
+    "normalised_maps",
+    "saliency_of",
+    "stream_explanations",
+    "upsampled",
+]
