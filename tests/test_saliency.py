@@ -12,6 +12,7 @@ from lis_toolkit.saliency import (
     cluster_table,
     explain_images,
     explain_layer,
+    gradients,
     saliency_of,
     stream_explanations,
 )
@@ -56,30 +57,34 @@ def test_layers_against_a_pass_by_hand(asked):
             assert explanation.score == pytest.approx(float(logits[explanation.target]), rel=1e-4)
 
 
-def test_one_pass_forward_and_one_back_for_a_batch_and_all_layers():
+def test_one_pass_forward_and_one_back_for_a_batch_and_all_layers(monkeypatch):
     classifier, x = small_classifier(), small_images(7)
     explain_images(classifier, x[:1])  # layers are looked for once
-    passes = {"forward": 0, "backward": 0}
-    first = classifier.network.body[0]
-    hooks = [
-        first.register_forward_hook(lambda *_: passes.__setitem__("forward", passes["forward"] + 1)),
-        first.register_full_backward_hook(lambda *_: passes.__setitem__("backward", passes["backward"] + 1)),
-        classifier.network.body[4].register_full_backward_hook(
-            lambda *_: passes.__setitem__("backward", passes["backward"] + 1)
-        ),
-    ]
+    passes = []
+    real = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: passes.append("back") or real(*a, **k))
+    hook = classifier.network.body[0].register_forward_hook(lambda *_: passes.append("forward"))
+    chosen = gradients.spatial_layers(classifier)[0]
+    assert len(chosen) == 3
+    gradients.layer_gradients(classifier, x, chosen, gradients.ask(classifier, 7))
+    assert passes == ["forward", "back"]
+    passes.clear()
     explain_images(classifier, x, batch_size=4, method="pca")
-    for hook in hooks:
-        hook.remove()
-    assert passes["forward"] == 2  # two batches
-    assert passes["backward"] <= 4  # each convolution once a batch, at most
+    hook.remove()
+    assert passes == [
+        "back",
+        "forward",
+        "back",
+        "forward",
+        "back",
+    ]  # first: what the preprocessing lets through
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
 def test_two_runs_and_any_batch_size_give_the_same(method):
     classifier = load_classifier("fashion")
-    x = load_fashion("sample").images[:3]
-    layers = ["body.5", "body.9", "body.15"]
+    x = load_fashion("sample").images[:2]
+    layers = ["body.15"]
     first = explain_images(classifier, x, layers=layers, method=method)
     for again in (
         explain_images(classifier, x, layers=layers, method=method),
@@ -226,13 +231,14 @@ def test_encoders_have_units_only():
     x = torch.rand(2, 1, 9, 9)
     with pytest.raises(LisError, match="encoder without a head.*unit="):
         explain_images(encoder, x)
-    explanation = explain_images(encoder, x, unit=3, method="pca")[1]
+    unit = int(encoder.features(x)[1].argmax())
+    explanation = explain_images(encoder, x, unit=unit, method="pca")[1]
     assert (
         explanation.logits is None
         and explanation.predicted is None
-        and explanation.title.startswith("unit 3 (act")
+        and explanation.title.startswith(f"unit {unit} (act")
     )
-    assert explanation.layers[0].clusters[0].members == (3,) and explanation.layers[
+    assert explanation.layers[0].clusters[0].members == (unit,) and explanation.layers[
         0
     ].accounted == pytest.approx(1)
 
