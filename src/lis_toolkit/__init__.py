@@ -64,6 +64,7 @@ from .parts import (
     train_segmenter,
 )
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
+from .saliency import Explanation, explain_images, grad_cam, saliency_of
 from .screening import Screening, screen_units, validate_screening
 from .selectivity import check_on_photographs, measure_photographs, rank_units, score_selectivity
 from .stylegan import (
@@ -89,6 +90,7 @@ __all__ = [
     "Classifier",
     "Counterfactuals",
     "Directions",
+    "Explanation",
     "FeatureStore",
     "Features",
     "Generator",
@@ -123,12 +125,14 @@ __all__ = [
     "coverage_density",
     "describe_models",
     "entries",
+    "explain_images",
     "extract_features",
     "extract_to_folder",
     "find_counterfactuals",
     "fit_link",
     "frechet_distance",
     "from_pil",
+    "grad_cam",
     "latent_centroids",
     "load_classifier",
     "load_fashion",
@@ -154,6 +158,7 @@ __all__ = [
     "render_activations",
     "render_parts",
     "report_link",
+    "saliency_of",
     "save_classifier",
     "save_generator",
     "save_png",
