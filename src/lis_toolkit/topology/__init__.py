@@ -1,21 +1,40 @@
-"""The shape of activations: mapper graphs of point clouds and how purely they separate classes."""
+"""The shape of activations: persistence of point clouds, distances of layers, mapper graphs and their purity."""
 
 from __future__ import annotations
 
+from .agreement import Agreement, compare_trainings
+from .diagrams import Diagrams
+from .distances import diagram_distances, sliced_wasserstein
 from .knee import Knee, find_knee, neighbour_distances
+from .layer_distances import LayerDistances, layer_distances
 from .mapper import mapper_graph
 from .mapper_graph import MapperGraph
+from .persistence import PersistencePlan, persistence_diagrams, plan_persistence
 from .purity import Purity, Trend, purity, purity_by_layer, purity_trend
+from .similarity import Similarity, linear_cka, representational_similarity
 
 __all__ = [
+    "Agreement",
+    "Diagrams",
     "Knee",
+    "LayerDistances",
     "MapperGraph",
+    "PersistencePlan",
     "Purity",
+    "Similarity",
     "Trend",
+    "compare_trainings",
+    "diagram_distances",
     "find_knee",
+    "layer_distances",
+    "linear_cka",
     "mapper_graph",
     "neighbour_distances",
+    "persistence_diagrams",
+    "plan_persistence",
     "purity",
     "purity_by_layer",
     "purity_trend",
+    "representational_similarity",
+    "sliced_wasserstein",
 ]

@@ -1,0 +1,377 @@
+"""How far the layers of a network are from each other, or from those of another training, over several draws."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ..errors import CheckpointError, LisError
+from ..files import load_tensors, provenance, save_tensors
+from ..names import spelling_hint, whole_number
+from .clouds import Thinning, as_points, cloud_title
+from .diagrams import Diagrams, Essential
+from .distances import diagram_distances, sliced_wasserstein
+from .persistence import LIMIT, persistence_diagrams
+from .similarity import distance_ranks, linear_cka, rank_correlation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MEASURES", "LayerDistances", "layer_distances"]
+
+FORMAT = "lis_toolkit layer distances 1"
+Measure = Literal["sliced_wasserstein", "cka", "rsa"]
+MEASURES = {
+    "sliced_wasserstein": "sliced Wasserstein distance of H{dim} (in median distances)",
+    "cka": "1 − linear CKA (unbiased)",
+    "rsa": "1 − Spearman correlation of distances",
+}
+_LEAST = {"sliced_wasserstein": 3, "cka": 4, "rsa": 3}
+
+
+@dataclass(frozen=True)
+class LayerDistances:
+    """Distances between layers, draw by draw.
+
+    Attributes
+    ----------
+    measure : str
+        "sliced_wasserstein", "cka" or "rsa"; of the last two, 1 minus the similarity.
+    layers_a, layers_b, titles_a, titles_b : tuple of str
+        Names, and short texts for axes, of the rows and the columns.
+    within : bool
+        Rows and columns are layers of one model.
+    values : array [T, A, B]
+        Distances of every draw; of diagrams in median distances of their clouds.
+    raw : array [T, A, B] or None
+        The same of diagrams in the units of the activations; None for "cka" and "rsa".
+    sizes_a, sizes_b : arrays [T, A] and [T, B], or None
+        Bars of each diagram.
+    floor_a, floor_b : arrays [A] and [B], or None
+        Mean distance between diagrams of one layer and *other* images: distances of layers that are not larger mean
+        nothing. NaN with one draw.
+    settings, provenance : dict
+
+    Examples
+    --------
+    >>> distances = layer_distances(clouds, repeats=5)
+    >>> distances.mean
+    """
+
+    measure: str
+    layers_a: tuple[str, ...]
+    layers_b: tuple[str, ...]
+    titles_a: tuple[str, ...]
+    titles_b: tuple[str, ...]
+    within: bool
+    values: np.ndarray
+    raw: np.ndarray | None = None
+    sizes_a: np.ndarray | None = None
+    sizes_b: np.ndarray | None = None
+    floor_a: np.ndarray | None = None
+    floor_b: np.ndarray | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"LayerDistances({self})"
+
+    def __str__(self) -> str:
+        draws, points = len(self.values), self.settings.get("points")
+        kind = "within one model" if self.within else "between two models"
+        apart = "" if self.settings.get("disjoint", True) else ", draws overlap"
+        text = (
+            f"{self.label}, {kind}: {len(self.layers_a)} x {len(self.layers_b)} layers, mean over {draws} draws of "
+            f"{points} points{apart}"
+        )
+        if self.sizes_a is not None and self.sizes_b is not None:
+            sizes = np.concatenate([self.sizes_a.mean(0), self.sizes_b.mean(0)])
+            text += f"; diagrams of {sizes.min():.0f} to {sizes.max():.0f} bars"
+        return text
+
+    @property
+    def label(self) -> str:
+        """What is measured, for axes."""
+        return MEASURES[self.measure].format(dim=self.settings.get("dim", 1))
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over draws [A, B]."""
+        return np.asarray(self.values.mean(0))
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Standard deviation over draws [A, B]; NaN for one draw."""
+        if len(self.values) < 2:
+            return np.full(self.values.shape[1:], np.nan)
+        return np.asarray(self.values.std(0, ddof=1))
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a draw and pair of layers: distance, distance in activation units, sizes of both diagrams.
+
+        Examples
+        --------
+        >>> distances.table().groupby(["layer_a", "layer_b"]).distance.agg(["mean", "std"])
+        """
+        import pandas as pd
+
+        rows = []
+        for t, i, j in np.ndindex(*self.values.shape):
+            row: dict[str, Any] = {"draw": t, "layer_a": self.layers_a[i], "layer_b": self.layers_b[j],
+                                   "measure": self.measure, "distance": float(self.values[t, i, j])}  # fmt: skip
+            if self.raw is not None and self.sizes_a is not None and self.sizes_b is not None:
+                row |= {"distance_raw": float(self.raw[t, i, j]), "bars_a": int(self.sizes_a[t, i]),
+                        "bars_b": int(self.sizes_b[t, j])}  # fmt: skip
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write distances, settings and provenance as one safetensors file, atomically.
+
+        Examples
+        --------
+        >>> distances.save("distances.safetensors")
+        """
+        tensors = {n: torch.from_numpy(np.array(v)) for n in _ARRAYS if (v := getattr(self, n)) is not None}
+        facts = {n: list(v) if isinstance(v := getattr(self, n), tuple) else v for n in _FACTS}
+        save_tensors(path, tensors, {"format": FORMAT, **facts})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LayerDistances:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            When the file is missing, damaged or holds something else.
+
+        Examples
+        --------
+        >>> distances = LayerDistances.load("distances.safetensors")
+        """
+        tensors, facts = load_tensors(path)
+        if facts.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} holds no layer distances (format {facts.get('format')!r}, expected {FORMAT!r})."
+            )
+        try:
+            told: dict[str, Any] = {
+                n: tuple(facts[n]) if isinstance(facts[n], list) else facts[n] for n in _FACTS
+            }
+            told |= {n: tensors[n].numpy() for n in _ARRAYS if n in tensors}
+            result = cls(**told)
+            shape = (len(result.layers_a), len(result.layers_b))
+            if result.measure not in MEASURES or result.values.ndim != 3 or result.values.shape[1:] != shape:
+                raise ValueError(f"distances of shape {result.values.shape} for {shape} layers")
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is a damaged set of layer distances ({error}).") from error
+        return result
+
+
+_ARRAYS = ("values", "raw", "sizes_a", "sizes_b", "floor_a", "floor_b")
+_FACTS = ("measure", "layers_a", "layers_b", "titles_a", "titles_b", "within", "settings", "provenance")
+
+
+def layer_distances(
+    clouds_a: Mapping[str, Any],
+    clouds_b: Mapping[str, Any] | None = None,
+    measure: Measure = "sliced_wasserstein",
+    *,
+    repeats: int = 5,
+    points: int = 300,
+    dim: int = 1,
+    directions: int = 50,
+    essential: Essential = "drop",
+    how: Thinning = "random",
+    seed: int = 0,
+    limit: int = LIMIT,
+    notes: Mapping[str, Any] | None = None,
+    progress: bool = False,
+) -> LayerDistances:
+    """Measure distances between the layers of a model, or between those of two, on several draws of images.
+
+    Parameters
+    ----------
+    clouds_a
+        Point clouds by layer: PointClouds of `sample_points`, or arrays [M, C].
+    clouds_b
+        Those of another model; None: distances within one.
+    measure
+        "sliced_wasserstein": of persistence diagrams. "cka", "rsa": 1 minus linear CKA (unbiased), 1 minus the
+        correlation of distances; row i of all clouds must then be of the same image.
+    repeats, points
+        Draws, and points in each (the paper: 1,000). Where all clouds have the same images and enough of them, the
+        draws share no image and are the same images for every layer and both models; else they are drawn anew each
+        time, and overlap.
+    dim
+        Of the diagrams: 0 components, 1 loops (the paper's).
+    directions
+        Of the sliced Wasserstein distance (the paper's 50).
+    essential
+        What to do with bars that never end: see `Diagrams.bars`.
+    how, limit
+        As in `persistence_diagrams`; "spread" chooses half of twice as many drawn points.
+    seed
+        Of the draws.
+    notes
+        Facts to keep in the provenance, such as hashes of the models.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    LayerDistances
+
+    Raises
+    ------
+    LisError
+        For no layers, clouds of too few points, rows that do not belong together, an unknown measure, and as
+        `persistence_diagrams`.
+
+    Notes
+    -----
+    Purvine et al. 2023 (arXiv 2212.00222): 1,000 test images at a time, H1, 50 directions. Not told there
+    and ours: diagrams are brought to median distances, since layers differ in scale; `raw` has them without.
+
+    Examples
+    --------
+    >>> clouds = sample_points(classifier, photographs.images)
+    >>> distance_figure(layer_distances(clouds, repeats=3))
+    """
+    if measure not in MEASURES:
+        raise LisError(
+            f"measure is {measure!r}; expected one of {', '.join(MEASURES)}.{spelling_hint(str(measure), MEASURES)}"
+        )
+    repeats, points = whole_number(repeats, "repeats", 1), whole_number(points, "points", _LEAST[measure])
+    seed, dim = whole_number(seed, "seed", 0), whole_number(dim, "dim", 0, 2)
+    groups = [_checked(clouds_a, "clouds_a", _LEAST[measure])]
+    if clouds_b is not None:
+        groups.append(_checked(clouds_b, "clouds_b", _LEAST[measure]))
+    same_rows = _same_rows([c for clouds in (clouds_a, clouds_b or {}) for c in clouds.values()])
+    if measure != "sliced_wasserstein" and not same_rows:
+        raise LisError(
+            f"{measure} compares image by image, but the clouds have other images or numbers of points: sample all "
+            "with the same images, one point an image."
+        )
+    smallest = min(len(x) for group in groups for x in group.values())
+    draws = _Draws(points * (2 if how == "spread" else 1), same_rows, smallest, seed)
+    options: dict[str, Any] = {"how": how, "limit": limit}
+    found: list[tuple[np.ndarray, list[list[Diagrams]]]] = []
+    for t in tqdm(range(repeats), desc="draws", disable=not progress):
+        drawn = [[x[draws.rows(t, len(x))] for x in group.values()] for group in groups]
+        if measure == "sliced_wasserstein":
+            made = [
+                [
+                    persistence_diagrams(x, dim, points, normalise=True, seed=seed, name=f"layer {name!r}", **options)
+                    for name, x in zip(group, clouds, strict=True)
+                ]
+                for group, clouds in zip(groups, drawn, strict=True)
+            ]  # fmt: skip
+            between = diagram_distances(
+                made[0], made[1] if len(made) > 1 else None, dim, directions=directions, essential=essential
+            )
+            found.append((between, made))
+        else:
+            found.append((_similarities(drawn, measure), []))
+    told = {"points": min(points, smallest), "repeats": repeats, "dim": dim, "directions": directions, "how": how,
+            "essential": essential, "seed": seed, "same_images": same_rows,
+            "disjoint": draws.disjoint(repeats)}  # fmt: skip
+    fields: dict[str, Any] = {"settings": told, "provenance": provenance(**dict(notes or {}))}
+    if measure == "sliced_wasserstein":
+        fields |= _of_diagrams([made for _, made in found], dim, directions, essential)
+    last = clouds_a if clouds_b is None else clouds_b
+    return LayerDistances(
+        measure, tuple(groups[0]), tuple(groups[-1]),
+        tuple(cloud_title(cloud, name) for name, cloud in clouds_a.items()),
+        tuple(cloud_title(cloud, name) for name, cloud in last.items()),
+        clouds_b is None, np.stack([values for values, _ in found]), **fields,
+    )  # fmt: skip
+
+
+def _checked(clouds: Mapping[str, Any], name: str, least: int) -> dict[str, np.ndarray]:
+    if not isinstance(clouds, Mapping) or not clouds:
+        raise LisError(f"{name} is {type(clouds).__name__}; a dict of point clouds by layer was expected.")
+    return {str(layer): as_points(cloud, f"layer {layer!r}", least) for layer, cloud in clouds.items()}
+
+
+def _same_rows(clouds: list[Any]) -> bool:
+    """Whether row i of every cloud is of the same image, as far as it can be told."""
+    images = [getattr(cloud, "images", None) for cloud in clouds]
+    if len({len(getattr(cloud, "points", cloud)) for cloud in clouds}) > 1:
+        return False
+    known = [np.asarray(rows) for rows in images if rows is not None]
+    return all(np.array_equal(known[0], rows) for rows in known[1:])
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Which rows each draw takes: a part of one permutation where that is long enough."""
+
+    points: int
+    same_rows: bool
+    smallest: int
+    seed: int
+
+    def disjoint(self, repeats: int) -> bool:
+        return repeats * min(self.points, self.smallest) <= self.smallest
+
+    def rows(self, draw: int, count: int) -> np.ndarray:
+        # The same numbers for all clouds of as many points: the same images.
+        order = np.random.default_rng([self.seed, 11]).permutation(count)
+        size = min(self.points, count)
+        if (draw + 1) * size <= count:
+            return np.sort(order[draw * size : (draw + 1) * size])
+        return np.sort(np.random.default_rng([self.seed, 12, draw]).choice(count, size, replace=False))
+
+
+def _similarities(drawn: list[list[np.ndarray]], measure: str) -> np.ndarray:
+    """Return 1 minus the similarity of every pair of clouds [A, B]."""
+    one, two = drawn[0], drawn[-1]
+    values = np.zeros((len(one), len(two)))
+    ranks = [[distance_ranks(x) for x in group] for group in drawn] if measure == "rsa" else []
+    for i, j in np.ndindex(*values.shape):
+        if len(drawn) == 1 and j < i:
+            values[i, j] = values[j, i]
+        elif measure == "cka":
+            values[i, j] = 1 - linear_cka(one[i], two[j])
+        else:
+            values[i, j] = 1 - rank_correlation(ranks[0][i], ranks[-1][j])
+    return values
+
+
+def _of_diagrams(
+    made: list[list[list[Diagrams]]], dim: int, directions: int, essential: Essential
+) -> dict[str, np.ndarray]:
+    """Distances in activation units, sizes, and distances of a layer to itself on other images."""
+    options: dict[str, Any] = {"directions": directions, "essential": essential}
+    raw = []
+    for groups in made:
+        plain = [[d.rescaled(False) for d in group] for group in groups]
+        # A number that bars end at is in median distances, and can't be one for all layers here.
+        rule = essential if isinstance(essential, str) else "drop"
+        other = plain[1] if len(plain) > 1 else None
+        raw.append(diagram_distances(plain[0], other, dim, directions=directions, essential=rule))
+    fields = {"raw": np.stack(raw)}
+    for name, place in (("a", 0), ("b", -1)):
+        layers = range(len(made[0][place]))
+        fields[f"sizes_{name}"] = np.array([[len(t[place][i].bars(dim)) for i in layers] for t in made])
+        fields[f"floor_{name}"] = np.array(
+            [_mean(sliced_wasserstein(p, q, dim, **options) for p, q in _pairs([t[place][i] for t in made]))
+             for i in layers]
+        )  # fmt: skip
+    return fields
+
+
+def _pairs(items: list[Diagrams]) -> Iterator[tuple[Diagrams, Diagrams]]:
+    return ((items[i], items[j]) for i in range(len(items)) for j in range(i))
+
+
+def _mean(values: Iterator[float]) -> float:
+    found = list(values)
+    return float(np.mean(found)) if found else float("nan")
