@@ -13,6 +13,7 @@ from .live import Live
 from .message import Message
 from .part_labeller import PartLabeller
 from .picture import Picture
+from .reveal_game import RevealGame
 from .sliders import Sliders
 from .snapshot import Snapshot, static_html
 from .unit_explorer import UnitExplorer
@@ -30,6 +31,7 @@ __all__ = [
     "Message",
     "PartLabeller",
     "Picture",
+    "RevealGame",
     "Sliders",
     "Snapshot",
     "UnitExplorer",

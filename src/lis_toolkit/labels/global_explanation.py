@@ -158,8 +158,8 @@ def explain_globally(
     Parameters
     ----------
     labels : what `process_labels` returned; or a table with a row a cluster: image, layer, label, target or class,
-        perhaps explanation, cluster (or clusters), score (else 1), such as `label_by_parts` gives. Rows without a label,
-        or with "none", count as pictures without one.
+        perhaps explanation, cluster (or clusters), score (else 1), such as `label_by_parts` gives. Rows without a
+        label, or with "none", count as pictures without one.
     game : that was played, or explanations: for example pictures, and the order of layers.
     top : labels a class and layer.
     examples : pictures a label.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -65,6 +66,8 @@ class GameSession:
         self.answers = answers if isinstance(answers, Answers) else Answers(answers)
         self.question: Question | None = None
         self.step = 1
+        self._finished: Told | None = None
+        self._given: dict[tuple[str, int, str, int], Answer] = {}
         self._order = game.order(name)
         self.refresh()
 
@@ -86,14 +89,13 @@ class GameSession:
     @property
     def told(self) -> list[Told]:
         """What the player may know by now: pictures of which every question is answered."""
-        found = []
-        for questions in self._pictures():
-            given = [self._given[one.key] for one in questions if one.key in self._given]
-            if len(given) == len(questions):
-                hits = [one for one in given if one.guess == questions[0].target]
-                points = sum(STEPS + 1 - one.step for one in hits)
-                found.append(Told(questions[0].target, len(hits), len(given), points))
-        return found
+        told = (self._told(questions) for questions in self._pictures())
+        return [one for one in told if one is not None]
+
+    @property
+    def finished(self) -> Told | None:
+        """The picture that was done with the last answer; None where none was."""
+        return self._finished
 
     @property
     def score(self) -> int:
@@ -159,6 +161,13 @@ class GameSession:
         self.answers.refresh()
         self._next()
 
+    def _told(self, questions: list[Question]) -> Told | None:
+        given = [self._given[one.key] for one in questions if one.key in self._given]
+        if len(given) < len(questions):
+            return None
+        hits = [one for one in given if one.guess == questions[0].target]
+        return Told(questions[0].target, len(hits), len(given), sum(STEPS + 1 - one.step for one in hits))
+
     def _asked(self) -> Question:
         if self.question is None:
             raise LisError("all questions are answered; there is none to answer.")
@@ -174,9 +183,23 @@ class GameSession:
     ) -> None:
         told = self.step if step is None else step
         self.answers.add(Answer(self.player, *question.key, question.target, label, guess, told, kind))
+        self._finished = None
+        if kind in COUNTED:
+            self._take_stock()
+            whole = (question.explanation, question.image)
+            same = [one for one in self._order if (one.explanation, one.image) == whole]
+            self._finished = self._told(same)
 
     def _next(self) -> None:
-        """Take stock of the player's lines: what is answered, what was put off, how far the next was revealed."""
+        """Ask the first question that is open, those put off last, as far revealed as it was."""
+        steps, skipped = self._take_stock()
+        open_ = [question for question in self._order if question.key not in self._given]
+        open_.sort(key=lambda question: skipped.get(question.key, -1))
+        self.question = open_[0] if open_ else None
+        self.step = 1 if self.question is None else steps.get(self.question.key, 1)
+
+    def _take_stock(self) -> tuple[dict[Any, int], dict[Any, int]]:
+        """Go through the player's lines: how far questions were revealed, and which were put off, in order."""
         given: dict[tuple[str, int, str, int], Answer] = {}
         skipped: dict[tuple[str, int, str, int], int] = {}
         steps: dict[tuple[str, int, str, int], int] = {}
@@ -186,12 +209,8 @@ class GameSession:
             elif one.kind == SKIP:
                 skipped[one.key] = place
             steps[one.key] = max(one.step, steps.get(one.key, 1))
-        keys = {question.key for question in self._order}
-        self._given = {key: one for key, one in given.items() if key in keys}
-        open_ = [question for question in self._order if question.key not in given]
-        open_.sort(key=lambda question: skipped.get(question.key, -1))
-        self.question = open_[0] if open_ else None
-        self.step = 1 if self.question is None else steps.get(self.question.key, 1)
+        self._given = {key: one for key, one in given.items() if self.game.find(key) is not None}
+        return steps, skipped
 
     def _pictures(self) -> list[list[Question]]:
         found: dict[tuple[str, int], list[Question]] = {}
