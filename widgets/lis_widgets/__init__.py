@@ -10,6 +10,7 @@ from .data_table import DataTable
 from .direction_explorer import DirectionExplorer
 from .link_report import LinkReport
 from .live import Live
+from .mapper_explorer import MapperExplorer
 from .message import Message
 from .part_labeller import PartLabeller
 from .picture import Picture
@@ -28,6 +29,7 @@ __all__ = [
     "DirectionExplorer",
     "LinkReport",
     "Live",
+    "MapperExplorer",
     "Message",
     "PartLabeller",
     "Picture",

@@ -72,7 +72,7 @@ class Charts(anywidget.AnyWidget):
         self._later.flush()
 
     def on_pick(self, callback: Callable[[int, str], Any]) -> None:
-        """Call back with a figure's index and a bar's label when a user clicks a bar."""
+        """Call back with a figure's index and the label of a bar (or a point's customdata, a text) that is clicked."""
         self._picked.append(callback)
 
     def close(self) -> None:

@@ -9,8 +9,10 @@ from .knee import Knee, find_knee, neighbour_distances
 from .layer_distances import LayerDistances, layer_distances
 from .mapper import mapper_graph
 from .mapper_graph import MapperGraph
+from .mapper_plots import mapper_figure, mapper_sheet
 from .persistence import PersistencePlan, persistence_diagrams, plan_persistence
 from .purity import Purity, Trend, purity, purity_by_layer, purity_trend
+from .purity_plots import purity_figure
 from .similarity import Similarity, linear_cka, representational_similarity
 
 __all__ = [
@@ -28,12 +30,15 @@ __all__ = [
     "find_knee",
     "layer_distances",
     "linear_cka",
+    "mapper_figure",
     "mapper_graph",
+    "mapper_sheet",
     "neighbour_distances",
     "persistence_diagrams",
     "plan_persistence",
     "purity",
     "purity_by_layer",
+    "purity_figure",
     "purity_trend",
     "representational_similarity",
     "sliced_wasserstein",

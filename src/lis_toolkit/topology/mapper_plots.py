@@ -1,4 +1,4 @@
-"""Figures of mapper graphs and of purity over layers: plotly where one wants to point at nodes, matplotlib on paper."""
+"""Figures of mapper graphs: plotly where one wants to point at nodes, matplotlib on paper."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from ..errors import LisError
 from ..names import cut
 from ..parts.legend import distinct_colours
-from ..pixel_sheet import BAD, FAINT, GOOD, INK, figure_class
+from ..pixel_sheet import INK, figure_class
 from .mapper_graph import MapperGraph
 from .mapper_layout import node_radii, place_nodes
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["class_colours", "graph_parts", "mapper_figure", "mapper_sheet", "purity_figure"]
+__all__ = ["class_colours", "graph_parts", "mapper_figure", "mapper_sheet"]
 
 MOST_CLASSES = 12  # with colours of their own; the others are grey together
 OTHER, LINE, PLAIN = "#9a9a9a", "#8c8c8c", "#5b8db8"
+RING = "#767676"  # seen on white and on black, and no class's colour
 ROUND = 28  # corners of a circle
-NUMBERED = 0.24  # radius from which a node has room for its class's number
+NUMBERED = 0.24  # radius from which a node has room for its class's number, where that class has half of it
 NAME = 16  # letters of a class's name in a legend
 CLEAR = "rgba(0,0,0,0)"
 
@@ -99,7 +99,7 @@ def graph_parts(graph: MapperGraph, seed: int = 0, selected: int | None = None) 
     ring = [] if selected is None else [selected]
     data.append({
         "type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False,
-        "line": {"color": BAD, "width": 3.5},
+        "line": {"color": RING, "width": 4},
         **_closed([_circle(places[node], radii[node] + 0.09) for node in ring]),
     })  # fmt: skip
     axis = {"visible": False, "showgrid": False, "zeroline": False}
@@ -193,10 +193,9 @@ def mapper_sheet(graph: MapperGraph, seed: int = 0) -> Figure:
             turn = (90 - 360 * end, 90 - 360 * start)
             axes.add_patch(Wedge(places[node], radii[node], *turn, facecolor=colour, linewidth=0, zorder=2))
         axes.add_patch(Circle(places[node], radii[node], fill=False, edgecolor=INK, linewidth=0.5, zorder=3))
-        if colours and radii[node] >= NUMBERED:
-            top = int(graph.counts[node].argmax())
-            axes.text(*places[node], str(top), ha="center", va="center", fontsize=7, zorder=4,
-                      color=_ink(colours.get(top, OTHER)))  # fmt: skip
+    for node, top in _numbered(graph, radii) if colours else ():
+        axes.text(*places[node], str(top), ha="center", va="center", fontsize=7, zorder=4,
+                  color=_ink(colours.get(top, OTHER)))  # fmt: skip
     axes.set_xlim(low[0] - 0.2, high[0] + 0.2)
     axes.set_ylim(low[1] - 0.2, high[1] + 0.2)
     axes.set_aspect("equal")
@@ -210,72 +209,6 @@ def mapper_sheet(graph: MapperGraph, seed: int = 0) -> Figure:
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure  # type: ignore[no-any-return]
-
-
-def purity_figure(tables: Any, column: str = "purity") -> Figure:
-    """Draw purity over layers with its interval and what chance gives, and below it the share of noise and the nodes.
-
-    Parameters
-    ----------
-    tables : DataFrame of `purity_by_layer`, or dict name -> DataFrame of the same layers (samplings, models).
-    column : "purity", "majority_purity" or "entropy_purity".
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    LisError
-        A column that a table does not have, or no rows.
-
-    Examples
-    --------
-    >>> purity_figure({"strongest": table, "random": other}).savefig("purity.png")
-    """
-    named: dict[str, pd.DataFrame] = dict(tables) if isinstance(tables, dict) else {"": tables}
-    prefix = column.removesuffix("purity")
-    for name, table in named.items():
-        lacking = [c for c in (column, prefix + "null", "noise", "nodes", "title") if c not in table]
-        if lacking or not len(table):
-            raise LisError(f"the table {name} has no {', '.join(lacking) or 'rows'}; that of purity_by_layer expected.")
-    titles = list(next(iter(named.values()))["title"])
-    count = len(titles)
-    figure = figure_class()(figsize=(max(5.4, 0.62 * count + 2), 5.6), dpi=100, facecolor="white", layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2.2, 1]})
-    palette = [GOOD, BAD, *distinct_colours(len(named) + 7)[2:]]
-    for (name, table), colour in zip(named.items(), palette, strict=False):
-        x = np.arange(len(table))
-        value, low, high = (table[c].to_numpy(float) for c in (column, prefix + "low", prefix + "high"))
-        upper.plot(x, value, "o-", color=colour, markersize=4, label=name or "measured")
-        upper.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-        upper.plot(x, table[prefix + "null"], ":", color=colour, linewidth=1.2)
-        lower.plot(x, table["noise"], "o-", color=colour, markersize=3)
-        for place, nodes in zip(x, table["nodes"], strict=True) if len(named) == 1 else ():
-            lower.annotate(f"{nodes}", (place, table["noise"].iloc[place]), (0, 5), textcoords="offset points",
-                           fontsize=7, ha="center", color=INK)  # fmt: skip
-    upper.plot([], [], ":", color=FAINT, label="classes shuffled")
-    upper.set_ylim(0, 1.02)
-    upper.set_ylabel(_LABELS.get(column, column), fontsize=8)
-    upper.legend(frameon=False, fontsize=8, loc="best")
-    lower.set_ylim(0, 1.12)
-    lower.set_ylabel("share of points in no node" + (",\nnumbers: nodes" if len(named) == 1 else ""), fontsize=8)
-    lower.set_xticks(range(count), [cut(t, 24) for t in titles], rotation=35, ha="right", fontsize=8,
-                     rotation_mode="anchor", parse_math=False)  # fmt: skip
-    lower.set_xlabel("layer, from the image to the head", fontsize=8)
-    for axes in (upper, lower):
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
-        axes.set_axisbelow(True)
-    return figure  # type: ignore[no-any-return]
-
-
-_LABELS = {
-    "purity": "purity: mean of 1 / classes in a node",
-    "majority_purity": "share of a node's main class",
-    "entropy_purity": "1 - entropy / log K of a node",
-}
 
 
 def _edge_traces(graph: MapperGraph, places: np.ndarray) -> list[dict[str, Any]]:
@@ -318,13 +251,20 @@ def _numbers(
     graph: MapperGraph, places: np.ndarray, radii: np.ndarray, colours: dict[int, str]
 ) -> dict[str, Any]:
     """Return the numbers of the main classes, in the nodes that have room for them."""
-    large = np.flatnonzero(radii >= NUMBERED)
-    tops = graph.counts[large].argmax(axis=1) if len(large) else np.empty(0, int)
+    found = _numbered(graph, radii)
+    middles = places[[node for node, _ in found]].reshape(-1, 2)
     return {
-        "type": "scatter", "mode": "text", "x": _floats(places[large, 0]), "y": _floats(places[large, 1]),
-        "text": [str(k) for k in tops], "hoverinfo": "skip", "showlegend": False,
-        "textfont": {"size": 10, "color": [_ink(colours.get(int(k), OTHER)) for k in tops]},
+        "type": "scatter", "mode": "text", "x": _floats(middles[:, 0]), "y": _floats(middles[:, 1]),
+        "text": [str(top) for _, top in found], "hoverinfo": "skip", "showlegend": False,
+        "textfont": {"size": 10, "color": [_ink(colours.get(top, OTHER)) for _, top in found]},
     }  # fmt: skip
+
+
+def _numbered(graph: MapperGraph, radii: np.ndarray) -> list[tuple[int, int]]:
+    """Return the nodes that carry the number of their main class, and that number."""
+    tops = [int(k) for k in graph.counts.argmax(axis=1)]
+    room = (radii >= NUMBERED) & (2 * graph.counts.max(axis=1, initial=0) >= graph.sizes)
+    return [(int(node), tops[node]) for node in np.flatnonzero(room)]
 
 
 def _sector(place: np.ndarray, radius: float, start: float, end: float) -> np.ndarray:
@@ -369,7 +309,7 @@ def _title(graph: MapperGraph) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Plotly reads a little HTML."""
+    """Return a text for Plotly, which reads a little HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -91,7 +91,8 @@ function render({ model, el }) {
     Plotly.react(plot, data, layout, CONFIG);
     if (fresh) {
       plot.on("plotly_click", ({ points }) => {
-        const label = points[0]?.y;
+        const { y, customdata } = points[0] ?? {};
+        const label = typeof y === "string" ? y : customdata; // a bar's name, or what a point says it is
         if (typeof label === "string") model.send({ kind: "pick", figure: index, label });
       });
     }
