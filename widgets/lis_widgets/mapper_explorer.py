@@ -23,7 +23,7 @@ from .message import Message, tell
 from .picture import Picture
 from .snapshot import Snapshot, static_html
 
-SHOWN = 24  # member images
+SHOWN = 21  # member images
 HEIGHT = 460  # pixels of the graph
 ROWS = 11  # nodes seen at once in the list
 
@@ -147,7 +147,7 @@ class MapperExplorer(Snapshot, ipywidgets.VBox):
         )
         left = ipywidgets.VBox([self.facts, label, self.nodes, self.mix])
         left.add_class("lis-ranking")
-        right = ipywidgets.VBox([self.graph, self.message, self.sheet_title, self.picture])
+        right = ipywidgets.VBox([self.graph, self.message])
         right.add_class("lis-right")
         body = ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})
         body.add_class("lis-body")
@@ -165,7 +165,9 @@ class MapperExplorer(Snapshot, ipywidgets.VBox):
         controls = flow(
             self.layer, self.how, self.intervals, self.overlap, self.min_samples, self.knee, self.eps
         )
-        super().__init__([controls, body, flow(*buttons), self.heading, self.code_box])
+        super().__init__(
+            [controls, body, self.sheet_title, self.picture, flow(*buttons), self.heading, self.code_box]
+        )
         self.add_class("lis-explorer")
         self.add_class("lis-mapper")
 

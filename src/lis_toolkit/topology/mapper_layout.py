@@ -13,7 +13,7 @@ __all__ = ["node_radii", "place_nodes"]
 CAREFUL = 80  # nodes of a part up to which Kamada and Kawai's cubic method is used
 LEAST, MOST = 0.14, 0.42  # radius of nodes, in lengths of a typical edge
 GAP = 0.7  # between parts
-WIDE = 1.7  # width of the page over its height
+WIDE = 1.7
 
 
 def node_radii(graph: MapperGraph) -> np.ndarray:
@@ -29,7 +29,7 @@ def node_radii(graph: MapperGraph) -> np.ndarray:
     return np.maximum(MOST * np.sqrt(graph.sizes / graph.sizes.max()), LEAST)
 
 
-def place_nodes(graph: MapperGraph, seed: int = 0) -> np.ndarray:
+def place_nodes(graph: MapperGraph, seed: int = 0, wide: float = WIDE) -> np.ndarray:
     """Return a place for each node, float64 [n, 2], x to the right and y up; the same for the same graph and seed.
 
     Each connected part is laid out by itself (Kamada and Kawai 1989; above 80 nodes by springs, Fruchterman and
@@ -39,6 +39,7 @@ def place_nodes(graph: MapperGraph, seed: int = 0) -> np.ndarray:
     Parameters
     ----------
     seed : of the springs.
+    wide : width of the page over its height, as near as the parts allow.
 
     Examples
     --------
@@ -54,15 +55,15 @@ def place_nodes(graph: MapperGraph, seed: int = 0) -> np.ndarray:
         low, high = (own - radii[nodes, None]).min(axis=0), (own + radii[nodes, None]).max(axis=0)
         places[nodes] = own - low
         boxes.append((nodes, *(high - low)))
-    area = sum((wide + GAP) * (high + GAP) for _, wide, high in boxes)
-    room = max([math.sqrt(area * WIDE), *(wide for _, wide, _ in boxes)])
+    area = sum((across + GAP) * (high + GAP) for _, across, high in boxes)
+    room = max([math.sqrt(area * wide), *(across for _, across, _ in boxes)])
     x = y = deep = 0.0
-    for nodes, wide, high in boxes:
-        if x > 0 and x + wide > room:
+    for nodes, across, high in boxes:
+        if x > 0 and x + across > room:
             x, y, deep = 0.0, y + deep + GAP, 0.0
         places[nodes, 0] += x
         places[nodes, 1] = -(y + places[nodes, 1])
-        x, deep = x + wide + GAP, max(deep, high)
+        x, deep = x + across + GAP, max(deep, high)
     return places
 
 

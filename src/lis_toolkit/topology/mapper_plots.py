@@ -62,7 +62,9 @@ def _slices(graph: MapperGraph, node: int, colours: dict[int, str]) -> list[tupl
     return [(k, float(a), float(b)) for k, a, b in zip(keys, ends[:-1], ends[1:], strict=True) if b > a]
 
 
-def graph_parts(graph: MapperGraph, seed: int = 0, selected: int | None = None) -> dict[str, Any]:
+def graph_parts(
+    graph: MapperGraph, seed: int = 0, selected: int | None = None, wide: float = 1.7
+) -> dict[str, Any]:
     """Return a mapper graph as Plotly's data and layout, plain values: what `mapper_figure` and the explorer draw.
 
     Nodes are pies of their classes, edges lines, thicker where more points are shared. The last but one trace has the
@@ -72,6 +74,7 @@ def graph_parts(graph: MapperGraph, seed: int = 0, selected: int | None = None) 
     ----------
     seed : of the layout.
     selected : a node that is ringed.
+    wide : width over height that the drawing is to have.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def graph_parts(graph: MapperGraph, seed: int = 0, selected: int | None = None) 
     """
     if selected is not None and not 0 <= selected < len(graph):
         raise LisError(f"the graph has no node {selected}: it has {len(graph)}, numbered from 0.")
-    places, radii = place_nodes(graph, seed), node_radii(graph)
+    places, radii = place_nodes(graph, seed, wide), node_radii(graph)
     colours = class_colours(graph) if graph.labels is not None else {}
     data = _edge_traces(graph, places) + _pie_traces(graph, places, radii, colours)
     if graph.labels is not None:
@@ -108,7 +111,7 @@ def graph_parts(graph: MapperGraph, seed: int = 0, selected: int | None = None) 
         "paper_bgcolor": CLEAR,
         "plot_bgcolor": CLEAR,
         "hovermode": "closest",
-        "dragmode": "pan",
+        "dragmode": "zoom",
         "hoverlabel": {"align": "left"},
         "xaxis": dict(axis),
         "yaxis": {**axis, "scaleanchor": "x"},

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..activations import Layer, list_layers, sample_points
+from .. import activations
+from ..activations import Layer, choose_layers, list_layers, sample_points
 from ..classifiers import Classifier
 from ..datasets import Photographs
 from ..errors import LisError
@@ -86,6 +87,7 @@ class MapperSession:
         self.images, self.labels, self.classes = images, labels, classes
         self.classifier, self.limit, self.seed = classifier, limit, whole_number(seed, "seed", 0)
         self._given = _by_sampling(clouds)
+        self._nested = isinstance(clouds, Mapping) and all(isinstance(c, Mapping) for c in clouds.values())
         if not self._given and classifier is None:
             raise LisError("there are no clouds, and no classifier to sample them: give one of both.")
         self._layers: tuple[Layer, ...] = ()
@@ -94,8 +96,6 @@ class MapperSession:
             if layers is None:
                 self._layers = tuple(known.values())
             else:
-                from ..activations import choose_layers
-
                 self._layers = choose_layers(classifier, layers)
         self._sampled: dict[str, Mapping[str, Any]] = {}
         self._states: dict[MapperSetting, MapperState] = {}
@@ -240,8 +240,8 @@ class MapperSession:
         lines = ["from lis_toolkit.topology import mapper_graph, purity",
                  "from lis_toolkit.topology.mapper_plots import mapper_figure", ""]  # fmt: skip
         if setting.how in self._given:
-            lines.append(f"cloud = clouds[{setting.layer!r}]" if setting.how == GIVEN
-                         else f"cloud = clouds[{setting.how!r}][{setting.layer!r}]")  # fmt: skip
+            named = f"[{setting.how!r}]" if self._nested else ""
+            lines.append(f"cloud = clouds{named}[{setting.layer!r}]")
         else:
             lines[0] = "import lis_toolkit as lis\n" + lines[0]
             lines.append(f"cloud = lis.activations.sample_points(classifier, photographs, [{setting.layer!r}], "
@@ -269,9 +269,10 @@ class MapperSession:
             return None
         with self._lock:
             if layer.name not in self._fields:
-                from ..activations import receptive_fields
-
-                field = receptive_fields(self.classifier, [layer])[layer.name]
+                find = getattr(activations, "receptive_fields", None)
+                if find is None:
+                    return None
+                field = find(self.classifier, [layer])[layer.name]
                 tall, wide = field.size
                 shares = field.boxes.numpy() / np.array([tall, tall, wide, wide])
                 everything = bool((shares == np.array([0, 1, 0, 1])).all())

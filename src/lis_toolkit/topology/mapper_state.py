@@ -123,9 +123,22 @@ class MapperState:
         --------
         >>> state.figure(selected=3)["description"]
         """
-        parts = graph_parts(self.graph, selected=selected)
+        parts = graph_parts(self.graph, selected=selected, wide=1.3)
         # What was zoomed and moved stays as it is while nodes are chosen.
-        parts["layout"] |= {"height": height, "autosize": True, "uirevision": repr(self.setting)}
+        below = {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 0,
+            "yanchor": "top",
+            "itemsizing": "constant",
+        }
+        parts["layout"] |= {
+            "legend": below,
+            "height": height,
+            "autosize": True,
+            "uirevision": repr(self.setting),
+        }
         told = f"mapper graph, {self.graph}" + (
             "" if selected is None else f"; {self.graph.title_of(selected)}"
         )
