@@ -64,7 +64,7 @@ from .parts import (
     train_segmenter,
 )
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
-from .saliency import Explanation, explain_images, grad_cam, saliency_of
+from .saliency import Explanation, explain_images, explanation_figure, grad_cam, saliency_of
 from .screening import Screening, screen_units, validate_screening
 from .selectivity import check_on_photographs, measure_photographs, rank_units, score_selectivity
 from .stylegan import (
@@ -126,6 +126,7 @@ __all__ = [
     "describe_models",
     "entries",
     "explain_images",
+    "explanation_figure",
     "extract_features",
     "extract_to_folder",
     "find_counterfactuals",

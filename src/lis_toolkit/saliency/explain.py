@@ -74,7 +74,8 @@ def explain_layer(
     kept = kept_maps(weights) if total > 0 else torch.zeros(0, dtype=torch.int64)
     if not len(kept):
         return LayerExplanation(layer, weights, kept, (), (), float("nan"), 0, total)
-    normalised = normalised_maps(maps[kept.to(maps.device)].cpu().numpy())  # [M, h, w]
+    active = maps[kept.to(maps.device)].clamp_min(0)  # what is negative is not active, as in the weights
+    normalised = normalised_maps(active.cpu().numpy())  # [M, h, w]
     labels, score = cluster_maps(normalised, method, seed, start)
     values = torch.from_numpy(normalised)
     clusters = []
@@ -243,7 +244,8 @@ def explain_images(
 
     Notes
     -----
-    Our readings, where the paper's text is silent: clustered and merged are the min-max-normalised activation maps; the
+    Our readings, where the paper's text is silent: clustered and merged are the min-max-normalised activation maps, of
+    which, in layers taken before their non-linearity, only the positive part counts, as it does in the weights; the
     thresholds, given for 512 to 64 maps, are 0.896 of the mean share at any width; k is at most one less than the
     number of different maps, and up to three different maps are a cluster each.
 
