@@ -6,7 +6,7 @@ from .agreement import Agreement, compare_trainings
 from .diagrams import Diagrams
 from .distances import diagram_distances, sliced_wasserstein
 from .knee import Knee, find_knee, neighbour_distances
-from .layer_distances import LayerDistances, layer_distances
+from .layer_distances import LayerDistances, layer_distances, training_distances
 from .mapper import mapper_graph
 from .mapper_graph import MapperGraph
 from .mapper_plots import mapper_figure, mapper_sheet
@@ -42,4 +42,5 @@ __all__ = [
     "purity_trend",
     "representational_similarity",
     "sliced_wasserstein",
+    "training_distances",
 ]

@@ -108,7 +108,7 @@ def compare_trainings(
 
     Examples
     --------
-    >>> compare_trainings(layer_distances(clouds_a), layer_distances(clouds_b), layer_distances(clouds_a, clouds_b))
+    >>> print(compare_trainings(*training_distances(clouds_a, clouds_b)))
     """
     a, b = within_a.mean, within_b.mean
     if not (within_a.within and within_b.within) or within_a.measure != within_b.measure:

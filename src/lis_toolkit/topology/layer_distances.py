@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ from .similarity import distance_ranks, linear_cka, rank_correlation
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MEASURES", "LayerDistances", "layer_distances"]
+__all__ = ["MEASURES", "LayerDistances", "layer_distances", "training_distances"]
 
 FORMAT = "lis_toolkit layer distances 1"
 Measure = Literal["sliced_wasserstein", "cka", "rsa"]
@@ -130,6 +130,34 @@ class LayerDistances:
                         "bars_b": int(self.sizes_b[t, j])}  # fmt: skip
             rows.append(row)
         return pd.DataFrame(rows)
+
+    def part(self, rows: slice, columns: slice) -> LayerDistances:
+        """Return the distances of some layers, as many rows and columns as the slices take.
+
+        Examples
+        --------
+        >>> distances.part(slice(3), slice(3))  # between the first three layers
+        """
+
+        def cut(values: Any, where: slice) -> Any:
+            return None if values is None else values[where]
+
+        count = len(self.layers_a), len(self.layers_b)
+        same = rows.indices(count[0]) == columns.indices(count[1])
+        return replace(
+            self,
+            layers_a=self.layers_a[rows],
+            layers_b=self.layers_b[columns],
+            titles_a=self.titles_a[rows],
+            titles_b=self.titles_b[columns],
+            within=self.within and same,
+            values=self.values[:, rows, columns],
+            raw=None if self.raw is None else self.raw[:, rows, columns],
+            sizes_a=None if self.sizes_a is None else self.sizes_a[:, rows],
+            sizes_b=None if self.sizes_b is None else self.sizes_b[:, columns],
+            floor_a=cut(self.floor_a, rows),
+            floor_b=cut(self.floor_b, columns),
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write distances, settings and provenance as one safetensors file, atomically.
@@ -292,6 +320,47 @@ def layer_distances(
         tuple(cloud_title(cloud, name) for name, cloud in last.items()),
         clouds_b is None, np.stack([values for values, _ in found]), **fields,
     )  # fmt: skip
+
+
+def training_distances(
+    clouds_a: Mapping[str, Any],
+    clouds_b: Mapping[str, Any],
+    measure: Measure = "sliced_wasserstein",
+    **options: Any,
+) -> tuple[LayerDistances, LayerDistances, LayerDistances]:
+    """Measure distances within each of two models and between them, on the same draws, each diagram computed once.
+
+    Parameters
+    ----------
+    clouds_a, clouds_b
+        Point clouds by layer, of the same images.
+    measure, options
+        As in `layer_distances`.
+
+    Returns
+    -------
+    within the first, within the second, between both : LayerDistances
+        What `compare_trainings` takes.
+
+    Raises
+    ------
+    LisError
+        As `layer_distances`.
+
+    Examples
+    --------
+    >>> print(compare_trainings(*training_distances(clouds_a, clouds_b)))
+    """
+    for name, clouds in (("clouds_a", clouds_a), ("clouds_b", clouds_b)):
+        _checked(clouds, name, 1)
+    both = {f"{mark} {name}": cloud for mark, clouds in (("a", clouds_a), ("b", clouds_b))
+            for name, cloud in clouds.items()}  # fmt: skip
+    joint = layer_distances(both, None, measure, **options)
+    names = tuple(name[2:] for name in joint.layers_a)
+    titles = tuple(cloud_title(cloud, name) for name, cloud in zip(names, both.values(), strict=True))
+    joint = replace(joint, layers_a=names, layers_b=names, titles_a=titles, titles_b=titles)
+    first, second = slice(0, len(clouds_a)), slice(len(clouds_a), len(both))
+    return joint.part(first, first), joint.part(second, second), joint.part(first, second)
 
 
 def _checked(clouds: Mapping[str, Any], name: str, least: int) -> dict[str, np.ndarray]:
