@@ -7,6 +7,7 @@ from .diagrams import Diagrams
 from .distances import diagram_distances, sliced_wasserstein
 from .knee import Knee, find_knee, neighbour_distances
 from .layer_distances import LayerDistances, layer_distances, training_distances
+from .link_shape import LinkShapes, compare_link_shapes
 from .mapper import mapper_graph
 from .mapper_graph import MapperGraph
 from .mapper_plots import mapper_figure, mapper_sheet
@@ -20,11 +21,13 @@ __all__ = [
     "Diagrams",
     "Knee",
     "LayerDistances",
+    "LinkShapes",
     "MapperGraph",
     "PersistencePlan",
     "Purity",
     "Similarity",
     "Trend",
+    "compare_link_shapes",
     "compare_trainings",
     "diagram_distances",
     "find_knee",
