@@ -128,6 +128,7 @@ class RevealGame(Snapshot, ipywidgets.VBox):
                 Exception
             ) as error:  # whatever it is, the player must see it, and the next answer must be taken
                 self.message.error(error)
+                self.form.feedback = ""
                 return
             self.message.clear()
             self._show(said, action != "more")

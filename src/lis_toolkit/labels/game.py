@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..errors import LisError
 from ..files import sha256_tensors
-from ..images import check_images
+from ..images import check_images, convert_range
 from ..names import class_index, unique_names, whole_number
 from .reveal import resized_map, reveal
 
@@ -30,7 +31,7 @@ class Question:
     Attributes
     ----------
     explanation : 16 hexadecimal digits that tell this explanation from others.
-    image : number of the picture among those explained.
+    image : row of the picture among those explained.
     layer : name of the layer.
     cluster : number of the cluster in its layer.
     target : the class that the explanation is of.
@@ -38,6 +39,7 @@ class Question:
     x : [C, H, W], the picture in the unit range.
     map : [h, w], the cluster map.
     weight : the cluster's share of the layer's weight; NaN where it is not known.
+    title : of the layer, for people.
     """
 
     explanation: str
@@ -49,6 +51,7 @@ class Question:
     x: Tensor
     map: Tensor
     weight: float = float("nan")
+    title: str = ""
 
     @property
     def key(self) -> tuple[str, int, str, int]:
@@ -71,6 +74,7 @@ def make_question(
     cluster: int = 0,
     explanation: str | None = None,
     weight: float = float("nan"),
+    title: str = "",
     choices: int = CHOICES,
 ) -> Question:
     """Make a question of a picture and a cluster map.
@@ -84,7 +88,7 @@ def make_question(
     saliency : [h, w], the cluster map.
     target : the class that is explained, by name or index.
     classes : names of all classes.
-    image, layer, cluster, explanation, weight : as in `Question`; the explanation is told by picture and class.
+    image, layer, cluster, explanation, weight, title : as in `Question`; the explanation is told by picture and class.
     choices : how many classes to guess among, from 2.
 
     Raises
@@ -119,6 +123,7 @@ def make_question(
         x,
         saliency.detach().cpu().float(),
         float(weight),
+        str(title),
     )
 
 
@@ -141,14 +146,16 @@ def explanation_questions(
     --------
     >>> questions = explanation_questions(explain_images(classifier, photographs.images[:4]))
     """
+    from ..saliency.explanation import Explanation, upsampled
+
     wanted = None if layers is None else {layers} if isinstance(layers, str) else set(layers)
     found, known = [], []
     for number, explanation in enumerate(explanations):
-        if not hasattr(explanation, "layers") or not hasattr(explanation, "image"):
+        if not isinstance(explanation, Explanation):
             raise LisError(
                 f"explanation {number} is {type(explanation).__name__}; what explain_images returned was expected."
             )
-        if getattr(explanation, "target", None) is None:
+        if explanation.target is None:
             raise LisError(
                 f"explanation {number} is of a unit: it has no class to guess. Explain a class (unit=None)."
             )
@@ -162,9 +169,9 @@ def explanation_questions(
                     continue
                 found.append(
                     make_question(
-                        explanation.image, cluster.map, explanation.target, explanation.classes, image=number,
-                        layer=layer.layer.name, cluster=place, explanation=told, weight=cluster.weight,
-                        choices=choices,
+                        explanation.image, upsampled(cluster.map, explanation), explanation.target,
+                        explanation.classes, image=explanation.index, layer=layer.layer.name, cluster=place,
+                        explanation=told, weight=cluster.weight, title=layer.layer.title, choices=choices,
                     )
                 )  # fmt: skip
     strange = sorted((wanted or set()) - set(known))
@@ -249,13 +256,14 @@ def _number(text: str) -> int:
 
 
 def _explanation_hash(explanation: Any) -> str:
-    """Tell an explanation from others: by picture, class, and every cluster's map."""
-    tensors = {"image": explanation.image, "target": torch.tensor(_target(explanation))}
-    for number, layer in enumerate(explanation.layers):
-        for place, cluster in enumerate(layer.clusters):
-            tensors[f"{number} {layer.layer.name} {place}"] = cluster.map.detach().float()
-    return sha256_tensors(tensors)[:16]
+    """Tell an explanation from others: by picture, class, and which maps are in which cluster.
 
-
-def _target(explanation: Any) -> int:
-    return class_index(explanation.target, unique_names(explanation.classes), "the explanation")
+    Of whole numbers alone: the last bits of maps differ between machines, and answers must still be found.
+    """
+    members = {
+        layer.layer.name: [list(map(int, cluster.members)) for cluster in layer.clusters]
+        for layer in explanation.layers
+    }
+    digest = hashlib.sha256(json.dumps([explanation.name, members]).encode())
+    digest.update(convert_range(explanation.image.detach().cpu().float(), "unit", "byte").numpy().tobytes())
+    return digest.hexdigest()[:16]

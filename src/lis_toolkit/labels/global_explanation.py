@@ -49,6 +49,7 @@ class GlobalExplanation:
     classes, layers : names, in order.
     pictures : [P, C, H, W], example pictures with the cluster revealed; None without a game.
     provenance : versions and settings.
+    titles : layer -> its title for people, where it has one.
     """
 
     table: pd.DataFrame
@@ -56,6 +57,7 @@ class GlobalExplanation:
     layers: tuple[str, ...]
     pictures: Tensor | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
 
     def of(self, which: str, layer: str | None = None) -> pd.DataFrame:
         """Return the rows of a class, perhaps of one of its layers.
@@ -100,7 +102,7 @@ class GlobalExplanation:
             save_tensors(temporary / PICTURES, tensors, {"format": FORMAT})
             told = {
                 "format": FORMAT, "classes": list(self.classes), "layers": list(self.layers),
-                "provenance": self.provenance,
+                "provenance": self.provenance, "titles": self.titles,
                 "files": {name: sha256_file(temporary / name) for name in (TABLE, PICTURES)},
             }  # fmt: skip
             (temporary / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
@@ -132,7 +134,12 @@ class GlobalExplanation:
         table = table.assign(**{name: table[name].map(tuple) for name in _LISTS})
         tensors, _ = load_tensors(place / PICTURES)
         return cls(
-            table, tuple(told["classes"]), tuple(told["layers"]), tensors.get("pictures"), told["provenance"]
+            table,
+            tuple(told["classes"]),
+            tuple(told["layers"]),
+            tensors.get("pictures"),
+            told["provenance"],
+            told["titles"],
         )
 
 
@@ -147,6 +154,7 @@ def explain_globally(
     examples: int = 4,
     layers: Sequence[str] | None = None,
     embed: str | Embedding | None = "same",
+    score: str | None = None,
 ) -> GlobalExplanation:
     """Gather the labels of many pictures per class and layer: the best `top` of each, with example pictures.
 
@@ -158,12 +166,14 @@ def explain_globally(
     Parameters
     ----------
     labels : what `process_labels` returned; or a table with a row a cluster: image, layer, label, target or class,
-        perhaps explanation, cluster (or clusters), score (else 1), such as `label_by_parts` gives. Rows without a
+        perhaps explanation, cluster (or clusters), title, such as `label_by_parts` gives. Rows without a
         label, or with "none", count as pictures without one.
     game : that was played, or explanations: for example pictures, and the order of layers.
     top : labels a class and layer.
     examples : pictures a label.
     layers : in this order; by default as in the game, else by name.
+    score : column of such a table that holds the score; by default every label has 1, and the score of a class is the
+        share of pictures with the label. (The score of `label_by_parts` is no share: it counts standard deviations.)
     embed : what is compared by: "same" (as the labels were, nothing for a table), None (equal texts only), or as in
         `process_labels`.
 
@@ -183,7 +193,7 @@ def explain_globally(
     import pandas as pd
 
     top, examples = whole_number(top, "top", 1), whole_number(examples, "examples", 0)
-    rows = label_rows(labels)
+    rows = label_rows(labels, score)
     if game is not None and not isinstance(game, Game):
         game = Game(game)
     if embed == "same":
@@ -223,10 +233,14 @@ def explain_globally(
     told = provenance(settings=settings)
     if isinstance(labels, ClusterLabels):
         told["labels"] = labels.provenance
-    return GlobalExplanation(table, classes, order, pictures, told)
+    titles = {row["layer"]: row["title"] for row in rows if row["title"]}
+    titles |= {} if game is None else {one.layer: one.title for one in game.questions if one.title}
+    return GlobalExplanation(
+        table, classes, order, pictures, told, {name: titles[name] for name in order if name in titles}
+    )
 
 
-def label_rows(labels: Any) -> list[dict[str, Any]]:
+def label_rows(labels: Any, score: str | None = None) -> list[dict[str, Any]]:
     """Return every label of every cluster: explanation, image, layer, clusters, class, label ("" for none), score.
 
     Raises
@@ -235,6 +249,7 @@ def label_rows(labels: Any) -> list[dict[str, Any]]:
     """
     import pandas as pd
 
+    column = "score" if isinstance(labels, ClusterLabels) else score
     if isinstance(labels, ClusterLabels):
         empty = labels.unlabelled.assign(label="", score=0.0)
         table = pd.concat([labels.table, empty], ignore_index=True) if len(empty) else labels.table
@@ -245,7 +260,8 @@ def label_rows(labels: Any) -> list[dict[str, Any]]:
             f"the labels are {type(table).__name__}; what process_labels or label_by_parts returned was expected."
         )
     kind = "target" if "target" in table else "class"
-    lacking = [name for name in ("image", "layer", "label", kind) if name not in table]
+    needed = ("image", "layer", "label", kind, *([column] if column else []))
+    lacking = [name for name in needed if name not in table]
     if lacking:
         raise LisError(
             f"the table of labels has no column {lacking[0]!r}; it has {', '.join(map(str, table))}."
@@ -255,10 +271,10 @@ def label_rows(labels: Any) -> list[dict[str, Any]]:
     found = []
     for row in table.to_dict("records"):
         label = row["label"] if isinstance(row["label"], str) and row["label"] != NONE else ""
-        score = float(row.get("score", 1.0)) if label else 0.0
-        if not np.isfinite(score):
+        value = float(row[column] if column else 1.0) if label else 0.0
+        if not np.isfinite(value):
             raise LisError(
-                f"the label {label!r} of image {row['image']} has the score {score}; a number was expected."
+                f"the label {label!r} of image {row['image']} has the score {value}; a number was expected."
             )
         clusters = row.get("clusters")
         single = row.get("cluster")
@@ -268,7 +284,8 @@ def label_rows(labels: Any) -> list[dict[str, Any]]:
         found.append({
             "explanation": told if isinstance(told, str) else "", "image": int(row["image"]),
             "layer": str(row["layer"]), "clusters": tuple(clusters), "class": str(row[kind]),
-            "label": label, "score": score,
+            "label": label, "score": value,
+            "title": row["title"] if isinstance(row.get("title"), str) else "",
         })  # fmt: skip
     return found
 

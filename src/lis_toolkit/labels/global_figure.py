@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["global_figure"]
 
-LEFT, EDGE, GAP, BAR = 120, 12, 16, 5  # px
-TILE = 48  # px of an example
+LEFT, EDGE, GAP, BAR = 150, 12, 16, 5  # px
+TILE = 64  # px of an example
 NAME = 24  # letters of a label
 
 
@@ -55,8 +55,10 @@ def global_figure(explained: GlobalExplanation, which: str) -> Figure:
     across = min(most, 2)  # examples side by side
     wide = max(136, across * (side + 4))
     high = 46 + (-(-most // 2) if most else 0) * (side + 4) + GAP
-    sheet = PixelSheet(LEFT + columns * (wide + GAP) + EDGE, 62 + max(1, len(layers)) * high + 8)
-    sheet.write(EDGE, 22, f"What {cut(which, 60)} is seen by, layer by layer", 11, weight="bold")
+    title = f"What {cut(which, 60)} is seen by, layer by layer"
+    width = max(LEFT + columns * (wide + GAP) + EDGE, 470, 2 * EDGE + round(8.5 * len(title)))
+    sheet = PixelSheet(width, 62 + max(1, len(layers)) * high + 8)
+    sheet.write(EDGE, 22, title, 11, weight="bold")
     said = "Bar: score, 0 to 1, mean over the pictures. Examples: what was labelled, the rest grey."
     sheet.write(EDGE, 40, said, 7.5, color=FAINT)
     if not layers:
@@ -65,8 +67,13 @@ def global_figure(explained: GlobalExplanation, which: str) -> Figure:
         y = 62 + place * high
         sheet.write(EDGE, y + 12, cut(layer, 18), 9, weight="bold")
         own = rows[rows["layer"] == layer]
+        named = explained.titles.get(layer, "")
+        if named:
+            sheet.write(EDGE, y + 28, cut(named, 26), 7.5, color=FAINT)
         count = int(own["of"].iloc[0])
-        sheet.write(EDGE, y + 28, f"{count} picture{'s' if count != 1 else ''}", 7.5, color=FAINT)
+        sheet.write(
+            EDGE, y + 43 if named else y + 28, f"{count} picture{'s' if count != 1 else ''}", 7.5, color=FAINT
+        )
         for column, row in enumerate(own.to_dict("records")):
             x = LEFT + column * (wide + GAP)
             sheet.write(x, y + 12, cut(row["label"], NAME), 9)
