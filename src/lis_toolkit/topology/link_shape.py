@@ -58,9 +58,10 @@ class LinkShapes:
         `bars_other`.
     order : DataFrame
         Do classes merge in the same order: one row a way of measuring distances between classes (`of`: "nearest"
-        points, "means") and a pair of spaces: `merging`, the Spearman correlation of cophenetic distances (at what distance two
-        classes have joined), and `pairs`, that of the distances themselves; each with p-value over permutations of the
-        classes, and `low`, `high` of `pairs` over parts of the pairs. Empty for fewer than 4 classes.
+        points, "means") and a pair of spaces: `merging`, the Spearman correlation of cophenetic distances (at what
+        distance two classes have joined), and `pairs`, that of the distances themselves; each with p-value over
+        permutations of the classes, and `low`, `high` of `pairs` over parts of the pairs. Empty for fewer than 4
+        classes.
     heights : dict
         "r", "w" and "A r + b" -> distances between class means [K, K] in units of their median.
     classes : tuple of str
@@ -131,9 +132,9 @@ def compare_link_shapes(
     """Compare the shapes of activations r, latents w and linked latents A r + b of the same pairs.
 
     Two questions. Do the clouds have diagrams as near to each other as two draws of one cloud, and nearer than to
-    clouds without more than w's covariance (`Gaussian like w`), than its columns (`columns of w shuffled`), or than a Gaussian
-    for each class (`class Gaussians like w`)? And do classes *merge* in the same order when distances grow, in r as
-    in w?
+    clouds without more than w's covariance (`Gaussian like w`), than its columns (`columns of w shuffled`), or than a
+    Gaussian for each class (`class Gaussians like w`)? And do classes *merge* in the same order when distances grow, in
+    r as in w?
 
     What it can't show: a diagram does not know which point is which. Shuffling the pairs changes no diagram, so equal
     shapes do not mean that r and w order *images* alike: that is asked by `report_link` (shared order, row by row) and
