@@ -16,6 +16,7 @@ from .errors import LisError
 from .rankings.command import add_arguments as add_rank_arguments
 from .sweep.command import add_arguments as add_sweep_arguments
 from .sweep.command import run_sweep_command
+from .topology.command import add_arguments as add_topology_arguments
 from .tutorials import add_arguments as add_lab_arguments
 
 __all__ = ["main"]
@@ -179,6 +180,11 @@ def build_parser() -> argparse.ArgumentParser:
         "counterfactual", help="what has to change for a picture to be of another class"
     )
     add_counterfactual_arguments(counterfactual)
+
+    topology = commands.add_parser(
+        "topology", help="the shape of each layer's activations, and how far layers are apart"
+    )
+    add_topology_arguments(topology)
 
     lab = commands.add_parser("lab", help="copy the tutorials to a folder and open them in JupyterLab")
     add_lab_arguments(lab)

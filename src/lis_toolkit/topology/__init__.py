@@ -12,6 +12,7 @@ from .mapper import mapper_graph
 from .mapper_graph import MapperGraph
 from .mapper_plots import mapper_figure, mapper_sheet
 from .persistence import PersistencePlan, persistence_diagrams, plan_persistence
+from .plots import agreement_figure, diagram_figure, distance_figure, link_shape_figure
 from .purity import Purity, Trend, purity, purity_by_layer, purity_trend
 from .purity_plots import purity_figure
 from .similarity import Similarity, linear_cka, representational_similarity
@@ -27,12 +28,16 @@ __all__ = [
     "Purity",
     "Similarity",
     "Trend",
+    "agreement_figure",
     "compare_link_shapes",
     "compare_trainings",
     "diagram_distances",
+    "diagram_figure",
+    "distance_figure",
     "find_knee",
     "layer_distances",
     "linear_cka",
+    "link_shape_figure",
     "mapper_figure",
     "mapper_graph",
     "mapper_sheet",

@@ -27,12 +27,12 @@ __all__ = ["MEASURES", "LayerDistances", "layer_distances", "training_distances"
 
 FORMAT = "lis_toolkit layer distances 1"
 Measure = Literal["sliced_wasserstein", "cka", "rsa"]
-MEASURES = {
+MEASURES: dict[Measure, str] = {
     "sliced_wasserstein": "sliced Wasserstein distance of H{dim} (in median distances)",
     "cka": "1 − linear CKA (unbiased)",
     "rsa": "1 − Spearman correlation of distances",
 }
-_LEAST = {"sliced_wasserstein": 3, "cka": 4, "rsa": 3}
+_LEAST: dict[Measure, int] = {"sliced_wasserstein": 3, "cka": 4, "rsa": 3}
 
 
 @dataclass(frozen=True)
