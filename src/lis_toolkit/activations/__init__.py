@@ -2,6 +2,8 @@
 
 from .batches import stream_activations
 from .extract import Activations, extract_activations
+from .fields import ReceptiveField, receptive_fields
+from .foreground import foreground_masks
 from .layers import Layer, choose_layers, list_layers
 from .record import Recorded, record_activations
 from .sampling import PointCloud, sample_points
@@ -10,10 +12,13 @@ __all__ = [
     "Activations",
     "Layer",
     "PointCloud",
+    "ReceptiveField",
     "Recorded",
     "choose_layers",
     "extract_activations",
+    "foreground_masks",
     "list_layers",
+    "receptive_fields",
     "record_activations",
     "sample_points",
     "stream_activations",

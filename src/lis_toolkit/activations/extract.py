@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +105,8 @@ def extract_activations(
     size = whole_number(batch_size, "batch_size", 1)
     check_pool(pool)
     images, chosen = as_images(classifier, x), choose_layers(classifier, layers)
+    needed = 4 * len(images) * sum(math.prod(kept_shape(layer, pool)) for layer in chosen)
+    check_memory(needed, "the activations", "give out=FOLDER for files, pool=, or fewer layers")
     values = {layer.name: torch.empty(len(images), *kept_shape(layer, pool)) for layer in chosen}
     with tqdm(total=len(images), desc="activations", unit="image", disable=not progress) as bar:
         for rows, found in stream(classifier, images, chosen, size):
@@ -109,6 +114,35 @@ def extract_activations(
                 values[name][rows] = pooled(part, pool).cpu()
             bar.update(rows.stop - rows.start)
     return Activations(chosen, values, pool, None, {})
+
+
+def check_memory(needed: int, what: str, instead: str) -> None:
+    """Refuse what is larger than the memory that is free now, and warn of what takes more than half of it.
+
+    Raises
+    ------
+    LisError
+        With the bytes, and what to do instead.
+    """
+    free = free_memory()
+    if free is None or needed <= free // 2:
+        return
+    size = f"{needed / 2**30:.3g} GiB ({needed} bytes)"
+    text = f"{what} take {size} of memory, of which {free / 2**30:.3g} GiB are free: {instead}."
+    if needed > free:
+        raise LisError(text)
+    warnings.warn(text, ResourceWarning, stacklevel=3)
+
+
+def free_memory() -> int | None:
+    """Return how many bytes of memory are free for new things, where the system tells."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
 
 
 def check_pool(pool: str | None) -> None:

@@ -16,6 +16,8 @@ from ..classifiers import Classifier
 from ..errors import LisError
 from ..names import spelling_hint, whole_number
 from .batches import as_images, stream
+from .extract import check_memory
+from .ground import Ground
 from .layers import Layer, choose_layers
 
 HOWS = ("strongest", "random", "all", "foreground", "background")
@@ -67,6 +69,7 @@ def sample_points(
     *,
     per_image: int = 1,
     limit: int | None = None,
+    masks: Any = None,
     seed: int = 0,
     batch_size: int = 256,
     progress: bool = False,
@@ -84,11 +87,14 @@ def sample_points(
         `how`, at position (0, 0).
     how
         "strongest": the positions whose channel vector has the largest L2 norm (equal ones: the first); "random";
-        "all".
+        "all"; "foreground" and "background": those with the largest and the smallest share of foreground in their
+        receptive field (equal ones: in their own place in the image, then by a draw).
     per_image
         Positions of each image, at most all there are; of no meaning for "all".
     limit
         At most so many points a layer: a subset of all of them, every one as likely as another.
+    masks
+        For "foreground" and "background": bool [N, H, W], what is foreground in each image; None: `foreground_masks`.
     seed
         Of the draws, which belong to the image and the layer: they depend neither on `batch_size` nor on the other
         layers asked for.
@@ -101,7 +107,8 @@ def sample_points(
     Raises
     ------
     LisError
-        As `stream_activations`; for another `how`, and for numbers that are not whole or too small.
+        As `stream_activations`; for another `how`, numbers that are not whole or too small, masks that do not fit or
+        are not used, and clouds that would not fit into memory.
 
     Examples
     --------
@@ -117,11 +124,23 @@ def sample_points(
     size = whole_number(batch_size, "batch_size", 1)
     most = None if limit is None else whole_number(limit, "limit", 1)
     images, chosen = as_images(classifier, x), choose_layers(classifier, layers)
+    by_ground = how in ("foreground", "background")
+    if masks is not None and not by_ground:
+        raise LisError(f"masks are for how='foreground' and 'background', not for {how!r}.")
+    ground = Ground(classifier, images, chosen, masks) if by_ground else None
     samplers = [_Sampler(layer, how, len(images), per_image, most, seed) for layer in chosen]
+    check_memory(
+        sum(s.size * (layer.channels * 4 + 24) for s, layer in zip(samplers, chosen, strict=True)),
+        "the point clouds",
+        "give limit=, a smaller per_image or fewer layers",
+    )
+    for sampler in samplers:
+        sampler.begin()
     with tqdm(total=len(images), desc=f"points ({how})", unit="image", disable=not progress) as bar:
         for rows, found in stream(classifier, images, chosen, size):
+            seen = None if ground is None or not ground.boxes else ground.masks_of(rows)  # [n, h, w]
             for sampler in samplers:
-                sampler.add(rows, found[sampler.layer.name])
+                sampler.add(rows, found[sampler.layer.name], ground, seen)
             bar.update(rows.stop - rows.start)
     return {sampler.layer.name: sampler.cloud() for sampler in samplers}
 
@@ -147,16 +166,19 @@ class _Sampler:
             draws = layer_draws(layer, seed, 1)
             self.kept = np.sort(draws.choice(total, limit, replace=False, shuffle=False))
         self.draws = layer_draws(layer, seed, 0)
-        size = total if self.kept is None else len(self.kept)
-        self.points = torch.empty(size, layer.channels)
-        self.images = torch.empty(size, dtype=torch.int64)
-        self.places = torch.empty(size, dtype=torch.int64)  # row * width + column
+        self.size = total if self.kept is None else len(self.kept)
         self.filled = 0
 
-    def add(self, rows: slice, values: Tensor) -> None:
-        """Take the points of a batch [n, C, h, w] or [n, R]."""
+    def begin(self) -> None:
+        """Make room for the points."""
+        self.points = torch.empty(self.size, self.layer.channels)
+        self.images = torch.empty(self.size, dtype=torch.int64)
+        self.places = torch.empty(self.size, dtype=torch.int64)  # row * width + column
+
+    def add(self, rows: slice, values: Tensor, ground: Ground | None, seen: Tensor | None) -> None:
+        """Take the points of a batch [n, C, h, w] or [n, R]; with the masks [n, H, W] that the network saw."""
         flat = values.flatten(2) if values.ndim == 4 else values[:, :, None]  # [n, C, h w]
-        chosen = self._choose(flat).flatten()  # [n each]
+        chosen = self._choose(flat, ground, seen).flatten()  # [n each]
         first, stop = rows.start * self.each, rows.stop * self.each
         if self.kept is None:
             mine = torch.arange(stop - first)
@@ -171,14 +193,16 @@ class _Sampler:
         self.images[part], self.places[part] = image + rows.start, place
         self.filled = end
 
-    def _choose(self, flat: Tensor) -> Tensor:
+    def _choose(self, flat: Tensor, ground: Ground | None, seen: Tensor | None) -> Tensor:
         """Return the positions of each image, int64 [n, each]."""
         count = len(flat)
         if self.how == "all" or self.there == 1:
             return torch.arange(self.there).expand(count, -1)
-        if self.how == "random":
-            keys = torch.from_numpy(self.draws.random((count, self.there)))  # [n, h w]
-            return keys.argsort(1)[:, : self.each]
+        if self.how != "strongest":
+            draws = self.draws.random((count, self.there))  # [n, h w]
+            if ground is None or seen is None:
+                return torch.from_numpy(draws.argsort(axis=1)[:, : self.each])
+            return ground.order(self.layer, seen, draws, self.how)[:, : self.each]
         norms = torch.linalg.vector_norm(flat.float(), dim=1).cpu()  # [n, h w]
         return norms.argsort(dim=1, descending=True, stable=True)[:, : self.each]
 

@@ -88,13 +88,18 @@ def trace_network(classifier: Classifier) -> Trace:
 
     The network is run on two random images in evaluation mode and left as it was.
     """
-    network = classifier.network
-    state = (tuple((name, id(m)) for name, m in network.named_modules()), classifier.input_size)
+    network, state = classifier.network, network_state(classifier)
     if network in _known and _known[network][0] == state:
         return _known[network][1]
     trace = _trace(classifier)
     _known[network] = (state, trace)
     return trace
+
+
+def network_state(classifier: Classifier) -> Any:
+    """Return what changes when modules of the network are exchanged."""
+    modules = tuple((name, id(module)) for name, module in classifier.network.named_modules())
+    return modules, classifier.input_size
 
 
 class _Watcher:
