@@ -39,6 +39,14 @@ from .images import convert_range, from_pil, montage, save_png, to_pil
 from .link import Link, fit_link
 from .link_report import LinkReport, report_link
 from .models_table import describe_models
+from .observers import (
+    Attributes,
+    Observers,
+    find_denoting_units,
+    image_statistics,
+    observe_state,
+    train_observers,
+)
 from .own_images import (
     FeatureStore,
     ImageSource,
@@ -86,6 +94,7 @@ __version__ = package_version()
 __all__ = [
     "FASHION_CLASSES",
     "Architecture",
+    "Attributes",
     "CheckpointError",
     "Classifier",
     "Counterfactuals",
@@ -99,6 +108,7 @@ __all__ = [
     "Link",
     "LinkReport",
     "LisError",
+    "Observers",
     "MapperGraph",
     "Pairs",
     "PartMasks",
@@ -130,10 +140,12 @@ __all__ = [
     "extract_features",
     "extract_to_folder",
     "find_counterfactuals",
+    "find_denoting_units",
     "fit_link",
     "frechet_distance",
     "from_pil",
     "grad_cam",
+    "image_statistics",
     "latent_centroids",
     "load_classifier",
     "load_fashion",
@@ -150,6 +162,7 @@ __all__ = [
     "measure_pictures",
     "montage",
     "nearest_distances",
+    "observe_state",
     "open_images",
     "part_carriers",
     "plan_sweep",
@@ -170,6 +183,7 @@ __all__ = [
     "stream_features",
     "sweep_units",
     "to_pil",
+    "train_observers",
     "train_segmenter",
     "tune_unit",
     "unit_carriers",

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from .counterfactuals.command import add_arguments as add_counterfactual_arguments
 from .errors import LisError
+from .observers.command import add_arguments as add_observe_arguments
 from .rankings.command import add_arguments as add_rank_arguments
 from .sweep.command import add_arguments as add_sweep_arguments
 from .sweep.command import run_sweep_command
@@ -185,6 +186,11 @@ def build_parser() -> argparse.ArgumentParser:
         "topology", help="the shape of each layer's activations, and how far layers are apart"
     )
     add_topology_arguments(topology)
+
+    observe = commands.add_parser(
+        "observe", help="what a linear observer can tell from each layer, and which units denote it"
+    )
+    add_observe_arguments(observe)
 
     lab = commands.add_parser("lab", help="copy the tutorials to a folder and open them in JupyterLab")
     add_lab_arguments(lab)

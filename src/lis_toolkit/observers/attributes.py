@@ -50,7 +50,7 @@ class Property:
     Attributes
     ----------
     attribute : column it comes from.
-    value : category, or a text such as "above 0.31 (top 25 %)".
+    value : category, or a text such as "above 0.31 (25%)", of the images.
     holds : bool [N].
     known : bool [N], false where the attribute is missing.
     """
@@ -90,7 +90,9 @@ class Attributes:
 
         if not isinstance(table, pd.DataFrame) or table.shape[0] == 0 or table.shape[1] == 0:
             given = f"shape {list(table.shape)}" if isinstance(table, pd.DataFrame) else type(table).__name__
-            raise LisError(f"the attributes are {given}; a table with a row an image and a column at least was expected.")
+            raise LisError(
+                f"the attributes are {given}; a table with a row an image and a column at least was expected."
+            )
         names = [str(name) for name in table.columns]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -170,7 +172,9 @@ class Attributes:
                 with np.errstate(invalid="ignore"):
                     holds = known & (values > border)
                 if 0 < holds[known].sum() < known.sum():
-                    found.append(Property(name, f"above {border:.3g} ({holds[known].mean():.0%} of images)", holds, known))
+                    found.append(
+                        Property(name, f"above {border:.3g} ({holds[known].mean():.0%})", holds, known)
+                    )
         return found
 
 
@@ -182,25 +186,42 @@ def _column(series: Any, name: str, allow_constant: bool) -> tuple[np.ndarray, s
     if missing.all():
         raise LisError(f"attribute {name!r} has no value at all; leave the column out.")
     kind = series.dtype
-    if pd.api.types.is_bool_dtype(kind) or (kind == object and all(isinstance(v, (bool, np.bool_)) for v in series[~missing])):
-        values = np.array([None if m else ("yes" if v else "no") for v, m in zip(series, missing, strict=True)], dtype=object)
+    if pd.api.types.is_bool_dtype(kind) or (
+        pd.api.types.is_object_dtype(kind) and all(isinstance(v, (bool, np.bool_)) for v in series[~missing])
+    ):
+        values = np.array(
+            [None if m else ("yes" if v else "no") for v, m in zip(series, missing, strict=True)],
+            dtype=object,
+        )
     elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
         if np.isinf(values).any():
-            raise LisError(f"attribute {name!r} has infinite values (first: row {int(np.isinf(values).argmax())}).")
+            raise LisError(
+                f"attribute {name!r} has infinite values (first: row {int(np.isinf(values).argmax())})."
+            )
         if not allow_constant and np.ptp(values[~missing]) == 0:
-            raise LisError(f"attribute {name!r} is {values[~missing][0]:g} for every image: nothing can be told; leave it out.")
+            raise LisError(
+                f"attribute {name!r} is {values[~missing][0]:g} for every image: nothing can be told; leave it out."
+            )
         return values, "number"
-    elif kind == object or pd.api.types.is_string_dtype(kind) or isinstance(kind, pd.CategoricalDtype):
+    elif (
+        pd.api.types.is_object_dtype(kind)
+        or pd.api.types.is_string_dtype(kind)
+        or isinstance(kind, pd.CategoricalDtype)
+    ):
         odd = [type(v).__name__ for v in series[~missing] if not isinstance(v, (str, int, float, np.generic))]
         if odd:
-            raise LisError(f"attribute {name!r} holds values of type {odd[0]}; texts or numbers were expected.")
+            raise LisError(
+                f"attribute {name!r} holds values of type {odd[0]}; texts or numbers were expected."
+            )
         values = np.array([None if m else str(v) for v, m in zip(series, missing, strict=True)], dtype=object)
     else:
         raise LisError(f"attribute {name!r} has dtype {kind}; texts (categories) or numbers were expected.")
     known = set(values[~missing])
     if len(known) == 1 and not allow_constant:
-        raise LisError(f"attribute {name!r} is {cut(known.pop())!r} for every image: nothing can be told; leave it out.")
+        raise LisError(
+            f"attribute {name!r} is {cut(known.pop())!r} for every image: nothing can be told; leave it out."
+        )
     if len(known) > MOST_VALUES:
         raise LisError(
             f"attribute {name!r} has {len(known)} different texts; at most {MOST_VALUES} categories were expected: are "
@@ -285,13 +306,15 @@ def table_attributes(table: pd.DataFrame, count: int, missing: str = "error") ->
         raise LisError(f"missing is {missing!r}; 'error' or 'drop' was expected.")
     attributes = Attributes(table)
     if len(attributes) != count:
-        raise LisError(f"the table of attributes has {len(attributes)} rows for {count} images; one each was expected.")
+        raise LisError(
+            f"the table of attributes has {len(attributes)} rows for {count} images; one each was expected."
+        )
     for name in attributes.names:
         lacking = np.flatnonzero(attributes.table[name].isna().to_numpy())
         if len(lacking) and missing == "error":
             raise LisError(
-                f'attribute {name!r} has no value in {len(lacking)} rows (first: row {lacking[0]}); missing="drop" leaves '
-                "these images out for it."
+                f"attribute {name!r} has no value in {len(lacking)} rows (first: row {lacking[0]}); "
+                'missing="drop" leaves these images out for it.'
             )
     return attributes
 
@@ -316,7 +339,9 @@ def read_attributes(path: str | os.PathLike[str], count: int, missing: str = "er
         elif place.suffix.lower() == ".parquet":
             table = pd.read_parquet(place)
         else:
-            raise LisError(f"{path} is not a table of attributes: a file ending in .csv or .parquet was expected.")
+            raise LisError(
+                f"{path} is not a table of attributes: a file ending in .csv or .parquet was expected."
+            )
     except (OSError, ValueError) as error:  # pandas' parser errors and pyarrow's are ValueErrors
         raise LisError(f"can't read attributes from {path}: {error}.") from error
     return table_attributes(table, count, missing)
@@ -346,7 +371,9 @@ def join_attributes(*parts: Attributes) -> Attributes:
 def _labels(labels: Any, classes: Sequence[str]) -> np.ndarray:
     index = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if index.ndim != 1 or len(index) == 0 or index.dtype.kind not in "iu":
-        raise LisError(f"labels have shape {list(index.shape)} and dtype {index.dtype}; class indices [N] were expected.")
+        raise LisError(
+            f"labels have shape {list(index.shape)} and dtype {index.dtype}; class indices [N] were expected."
+        )
     if index.min() < 0 or index.max() >= len(classes):
         raise LisError(f"labels run from {index.min()} to {index.max()}; there are {len(classes)} classes.")
     return index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -68,10 +68,14 @@ def image_statistics(x: Tensor, batch_size: int = 1024) -> Attributes:
     if min(x.shape[2:]) < 3:
         raise LisError(f"the pictures are {list(x.shape[2:])} pixels; at least 3 x 3 were expected.")
     parts = [_statistics(part.float().cpu()) for part in x.split(whole_number(batch_size, "batch_size", 1))]
-    table = pd.DataFrame({name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]})
+    table = pd.DataFrame(
+        {name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]}
+    )
     varied = [name for name in table if table[name].notna().any() and np.ptp(table[name].dropna()) > 0]
     if not varied:
-        raise LisError(f"the {len(x)} pictures are alike in every statistic: there is nothing to tell of them.")
+        raise LisError(
+            f"the {len(x)} pictures are alike in every statistic: there is nothing to tell of them."
+        )
     return Attributes(table[varied])
 
 
@@ -132,7 +136,9 @@ def part_attributes(measures: pd.DataFrame, columns: Sequence[str] | None = None
     wanted = known if columns is None else list(columns)
     lacking = [name for name in wanted if name not in known]
     if lacking:
-        raise LisError(f"the measures have no column {lacking[0]!r}; there are {', '.join(map(str, known[:12]))}.")
+        raise LisError(
+            f"the measures have no column {lacking[0]!r}; there are {', '.join(map(str, known[:12]))}."
+        )
     kept: dict[str, np.ndarray] = {}
     for name in wanted:
         part, measure = str(name).rsplit(".", 1)
@@ -236,7 +242,9 @@ def draw_pictures(
     if frames:
         tables.append(part_attributes(pd.concat(frames, ignore_index=True), columns))
     if not tables:
-        raise LisError("nothing is known of these pictures: give a segmenter, several classes or several psi.")
+        raise LisError(
+            "nothing is known of these pictures: give a segmenter, several classes or several psi."
+        )
     return GeneratedPictures(torch.cat(images).float(), join_attributes(*tables), labels)
 
 

@@ -206,13 +206,17 @@ def _sentence(table: pd.DataFrame) -> str:
     done = table.dropna(subset="score")
     if len(done) == 0:
         return f"{name}: no observer ({table['status'].iloc[0]})."
-    best = done.loc[done["score"].idxmax()]
+    best = done.iloc[int(done["score"].argmax())]
     text = (
         f"{name}: {best['measure']} {best['score']:.3f} [{best['low']:.3f}, {best['high']:.3f}] from {best['layer']} "
-        f"(baseline {best['baseline']:.3f}"
+        f"(baseline {_rounded(best['baseline'])}"
     )
     if np.isfinite(best["selectivity"]):
-        text += f", shuffled labels {best['control']:.3f}, selectivity {best['selectivity']:.3f} "
+        text += f", shuffled labels {_rounded(best['control'])}, selectivity {best['selectivity']:.3f} "
         text += f"[{best['selectivity_low']:.3f}, {best['selectivity_high']:.3f}]"
     odd = int((table["status"] != "ok").sum())
     return text + (f"); {odd} of {len(table)} observers are not plain: see status." if odd else ").")
+
+
+def _rounded(value: float) -> str:
+    return f"{round(float(value), 3) + 0.0:.3f}"  # no "-0.000"

@@ -69,7 +69,9 @@ def _logistic(
         model.fit(x, index)
     converged = bool(np.max(model.n_iter_) < steps)
     w, b = model.coef_.T, model.intercept_
-    return (np.concatenate([-w, w], 1) / 2, np.concatenate([-b, b]) / 2, converged) if two else (w, b, converged)
+    return (
+        (np.concatenate([-w, w], 1) / 2, np.concatenate([-b, b]) / 2, converged) if two else (w, b, converged)
+    )
 
 
 def fit_ridge(design: Design, y: np.ndarray, penalties: Sequence[float]) -> list[Fit]:
@@ -81,7 +83,9 @@ def fit_ridge(design: Design, y: np.ndarray, penalties: Sequence[float]) -> list
     fits = []
     for penalty in penalties:
         model = Ridge(alpha=penalty * len(design)).fit(design.matrix(), y)
-        fits.append(Fit(np.asarray(model.coef_).reshape(y.shape[1], -1).T, np.asarray(model.intercept_).reshape(-1)))
+        fits.append(
+            Fit(np.asarray(model.coef_).reshape(y.shape[1], -1).T, np.asarray(model.intercept_).reshape(-1))
+        )
     return fits
 
 

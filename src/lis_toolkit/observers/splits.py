@@ -38,7 +38,9 @@ def check_groups(groups: Any, count: int) -> np.ndarray | None:
         return None
     given = groups.detach().cpu().numpy() if hasattr(groups, "detach") else np.asarray(groups)
     if given.shape != (count,):
-        raise LisError(f"groups have shape {list(given.shape)} for {count} images; one label each was expected.")
+        raise LisError(
+            f"groups have shape {list(given.shape)} for {count} images; one label each was expected."
+        )
     texts = given.astype(str)
     if any(text in ("nan", "None", "<NA>") for text in set(texts)):
         raise LisError("groups have missing labels; give every image its group.")
@@ -77,7 +79,9 @@ def split_rows(
     n = len(values)
     rng = np.random.default_rng(seed)
     if n < LEAST:
-        raise LisError(f"{n} images have a value; at least {LEAST} are needed to learn from some and test on others.")
+        raise LisError(
+            f"{n} images have a value; at least {LEAST} are needed to learn from some and test on others."
+        )
     parts = folds if folds is not None else None
     if groups is not None:
         return _grouped(groups, held_out, parts, rng)
@@ -86,7 +90,10 @@ def split_rows(
         _, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
         single = counts[index] == 1
     else:
-        index, single = np.argsort(np.argsort(values, kind="stable"), kind="stable") * 10 // n, np.zeros(n, bool)
+        index, single = (
+            np.argsort(np.argsort(values, kind="stable"), kind="stable") * 10 // n,
+            np.zeros(n, bool),
+        )
     order = np.lexsort((draw, index))
     order = order[~single[order]]
     places = np.arange(len(order))
@@ -110,7 +117,8 @@ def _grouped(
         raise LisError(f"there are {len(names)} groups; at least {folds or 2} were expected.")
     order = rng.permutation(len(names))
     if folds is None:
-        wanted, taken, rows = max(1.0, held_out * len(groups)), [], 0
+        wanted, rows = max(1.0, held_out * len(groups)), 0
+        taken: list[int] = []
         for group in order[: len(names) - 1]:
             if not taken or rows + sizes[group] <= wanted:
                 taken.append(group)
@@ -129,6 +137,8 @@ def _pairs(held: list[np.ndarray], n: int) -> list[tuple[np.ndarray, np.ndarray]
         mask = np.zeros(n, bool)
         mask[rows] = True
         if mask.all() or not mask.any():
-            raise LisError(f"of {n} images none would be left on one side: give more images, or another share.")
+            raise LisError(
+                f"of {n} images none would be left on one side: give more images, or another share."
+            )
         pairs.append((np.flatnonzero(~mask), np.flatnonzero(mask)))
     return pairs

@@ -58,19 +58,32 @@ class State:
         """Return the number of components of a layer, or of all ("all layers")."""
         return sum(self.blocks[name].shape[1] for name in self.members(layer))
 
-    def members(self, layer: str) -> tuple[str, ...]:
-        """Return the layers that a name stands for: itself, or all of them for "all layers".
+    def title(self, layer: str) -> str:
+        """Return the whole title of a layer, which may be given short: "conv 2" for "conv 2 · 16×16×64".
 
         Raises
         ------
         LisError : a layer that the state does not have.
         """
-        if layer == ALL_LAYERS:
-            return self.layers
-        if layer not in self.blocks:
+        if layer == ALL_LAYERS or layer in self.blocks:
+            return layer
+        found = [name for name in self.layers if name.split(" · ")[0] == layer]
+        if len(found) != 1:
             shown = ", ".join(repr(name) for name in self.layers[:12])
-            raise LisError(f"the state has no layer {layer!r}; it has {shown}.{spelling_hint(layer, self.layers)}")
-        return (layer,)
+            raise LisError(
+                f"the state has no layer {layer!r}; it has {shown}.{spelling_hint(str(layer), self.layers)}"
+            )
+        return found[0]
+
+    def members(self, layer: str) -> tuple[str, ...]:
+        """Return the layers that a title stands for: itself, or all of them for "all layers".
+
+        Raises
+        ------
+        LisError : a layer that the state does not have.
+        """
+        title = self.title(layer)
+        return self.layers if title == ALL_LAYERS else (title,)
 
     def depth(self, layer: str) -> float:
         """Return the depth of a layer; NaN for all of them."""
@@ -115,9 +128,7 @@ class State:
         names = [layers] if isinstance(layers, str) else list(layers)
         if not names:
             raise LisError('the list of layers is empty; give titles, "each" or "all".')
-        for name in names:
-            self.members(name)
-        return names
+        return list(dict.fromkeys(self.title(name) for name in names))
 
 
 def _read(block: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
@@ -193,7 +204,9 @@ def as_state(activations: Any, depths: Mapping[str, float] | None = None) -> Sta
         layers = activations.layers
         own = {layer.title: float(layer.depth) for layer in layers}
         if len(own) < len(layers):
-            raise LisError("two layers have one title; give a mapping {title: [N, C]} with titles of your own.")
+            raise LisError(
+                "two layers have one title; give a mapping {title: [N, C]} with titles of your own."
+            )
         return as_state({layer.title: activations[layer.name] for layer in layers}, depths or own)
     if not isinstance(activations, Mapping) or not activations:
         raise LisError(
@@ -206,7 +219,8 @@ def as_state(activations: Any, depths: Mapping[str, float] | None = None) -> Sta
         if values.ndim != 2 or 0 in values.shape or values.dtype.kind != "f":
             raise LisError(
                 f"layer {cut(name)!r} has shape {list(values.shape)} and dtype {values.dtype}; floating activations "
-                '[N, C] were expected, at least one of each: pool maps, for instance by extract_activations(pool="mean").'
+                "[N, C] were expected, at least one of each: pool maps, for instance by "
+                'extract_activations(pool="mean").'
             )
         blocks[str(name)] = values
     sizes = {len(block) for block in blocks.values()}
@@ -254,8 +268,12 @@ def observe_state(
     from ..activations import extract_activations
 
     if pool not in ("mean", "max"):
-        raise LisError(f"pool is {pool!r}; 'mean' or 'max' was expected: an observer sees one number a channel.")
+        raise LisError(
+            f"pool is {pool!r}; 'mean' or 'max' was expected: an observer sees one number a channel."
+        )
     size = whole_number(batch_size, "batch_size", 1)
-    images = getattr(x, "images", x)  # Photographs
-    found = extract_activations(classifier, images, layers, pool=pool, out=out, batch_size=size, progress=progress)
+    settings: dict[str, Any] = {} if out is None else {"out": out}
+    found = extract_activations(
+        classifier, x, layers, pool=pool, batch_size=size, progress=progress, **settings
+    )
     return as_state(found)

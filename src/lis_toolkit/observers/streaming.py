@@ -29,12 +29,20 @@ def stream_ridge(
     """
     moments = Moments(design.width, targets.shape[1])
     for part, x in design.chunks():
-        moments.update(torch.from_numpy(x), torch.from_numpy(np.ascontiguousarray(targets[part], dtype=float)))
+        moments.update(
+            torch.from_numpy(x), torch.from_numpy(np.ascontiguousarray(targets[part], dtype=float))
+        )
     normal = Normal.of(moments, standardise=False)
     fits = []
     for penalty in penalties:
         copy = Normal(
-            normal.gram.clone(), normal.cross, normal.scale, normal.active, normal.mean, normal.w_mean, normal.rows
+            normal.gram.clone(),
+            normal.cross,
+            normal.scale,
+            normal.active,
+            normal.mean,
+            normal.w_mean,
+            normal.rows,
         )
         b = copy.cross
         if len(copy.active):
@@ -110,4 +118,6 @@ def stream_logistic(
     theta = found.x.reshape(design.width + 1, columns)
     w, b = theta[:-1], theta[-1]
     converged = bool(found.nit < steps)
-    return (np.concatenate([-w, w], 1) / 2, np.concatenate([-b, b]) / 2, converged) if two else (w, b, converged)
+    return (
+        (np.concatenate([-w, w], 1) / 2, np.concatenate([-b, b]) / 2, converged) if two else (w, b, converged)
+    )

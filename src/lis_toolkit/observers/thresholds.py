@@ -7,7 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Ranked", "Thresholds", "area_under_curve", "best_thresholds", "count_beyond", "rank_units_by_value", "wilson_bounds"]
+__all__ = [
+    "Ranked",
+    "Thresholds",
+    "area_under_curve",
+    "best_thresholds",
+    "count_beyond",
+    "rank_units_by_value",
+    "wilson_bounds",
+]
 
 Criterion = Literal["f1", "youden"]
 UNITS = 2**22  # values of sorted units at a time, to bound memory
@@ -70,16 +78,19 @@ def best_thresholds(ranked: Ranked, holds: np.ndarray, criterion: Criterion = "f
     for start in range(0, units, step):
         part = slice(start, start + step)
         values = ranked.values[:, part]
-        below = np.cumsum(holds[ranked.order[:, part]], axis=0)[:-1]  # [n - 1, u], hits at and under each cut
-        size = np.arange(1, n)[:, None]
-        cut = values[1:] > values[:-1]
+        below = np.cumsum(
+            holds[ranked.order[:-1, part]], axis=0, dtype=np.float64
+        )  # [n - 1, u], hits under each cut
+        size = np.arange(1, n, dtype=np.float64)[:, None]
+        tied = values[1:] <= values[:-1]
         scores = []
         for hits, called in ((positive - below, n - size), (below, size)):
             if criterion == "f1":
                 score = 2 * hits / (called + positive)
             else:
                 score = hits / positive - (called - hits) / (n - positive)
-            scores.append(np.where(cut, score, -np.inf))
+            score[tied] = -np.inf
+            scores.append(score)
         if n < 2:
             scores = [np.full((1, values.shape[1]), -np.inf)] * 2
         best = [score.argmax(0) for score in scores]
@@ -98,7 +109,9 @@ def best_thresholds(ranked: Ranked, holds: np.ndarray, criterion: Criterion = "f
     return Thresholds(*found)
 
 
-def count_beyond(x: np.ndarray, holds: np.ndarray, found: Thresholds) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def count_beyond(
+    x: np.ndarray, holds: np.ndarray, found: Thresholds
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count held-out images x [m, U] beyond each unit's threshold: hits, false alarms, misses, [U] each."""
     beyond = (x > found.threshold) == found.high
     hits = (beyond & holds[:, None]).sum(0)
@@ -131,10 +144,12 @@ def area_under_curve(ranks: np.ndarray, holds: np.ndarray) -> tuple[np.ndarray, 
     wins = (inside - rankdata(inside, axis=0)) / n  # [m, U], share of the others below each
     losses = 1 - (outside - rankdata(outside, axis=0)) / m
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = (wins.var(0, ddof=1) / m if m > 1 else np.nan) + (losses.var(0, ddof=1) / n if n > 1 else np.nan)
-        # Without ties the sum of squared ranks has its known value; what is lacking is the ties' correction.
-        spread = (ranks**2).sum(0) / (m + n) - ((m + n + 1) / 2) ** 2
-        null = spread / (m * n) * (m + n) / max(m + n - 1, 1)
+        variance = (wins.var(0, ddof=1) / m if m > 1 else np.nan) + (
+            losses.var(0, ddof=1) / n if n > 1 else np.nan
+        )
+        null = ranks.var(0) / (
+            m * n * max(m + n - 1, 1)
+        )  # of the area, were labels dealt at random: ties count
         p = np.where(null > 0, 2 * norm.sf(np.abs(area - 0.5) / np.sqrt(null)), 1.0)
     return area, np.sqrt(variance), p
 
@@ -145,4 +160,6 @@ def wilson_bounds(hits: np.ndarray, count: np.ndarray, z: float) -> tuple[np.nda
         share, weight = hits / count, z * z / count
         middle = (share + weight / 2) / (1 + weight)
         half = z / (1 + weight) * np.sqrt(np.maximum(share * (1 - share), 0) / count + weight / (4 * count))
-    return np.where(hits <= 0, 0.0, middle - half) + 0 * share, np.where(hits >= count, 1.0, middle + half) + 0 * share
+    return np.where(hits <= 0, 0.0, middle - half) + 0 * share, np.where(
+        hits >= count, 1.0, middle + half
+    ) + 0 * share

@@ -113,7 +113,9 @@ def train_observers(
     state = as_state(state)
     table = attributes if isinstance(attributes, Attributes) else Attributes(attributes)
     if len(table) != len(state):
-        raise LisError(f"the state is of {len(state)} images, the attributes of {len(table)}; the same was expected.")
+        raise LisError(
+            f"the state is of {len(state)} images, the attributes of {len(table)}; the same was expected."
+        )
     settings = _settings(penalty, held_out, folds, controls, confidence, resamples, steps, streaming, seed)
     of_group = check_groups(groups, len(state))
     asked, wanted = table.chosen(names), state.chosen(layers)
@@ -209,7 +211,14 @@ def _train(
     }  # fmt: skip
     width = state.width(layer)
     empty = Observer(
-        layer, name, kind, values, np.zeros((width, len(values))), np.zeros(len(values)), np.zeros(width), np.ones(width)
+        layer,
+        name,
+        kind,
+        values,
+        np.zeros((width, len(values))),
+        np.zeros(len(values)),
+        np.zeros(width),
+        np.ones(width),
     )
     if len(known) < LEAST:
         return row | {"status": f"only {len(known)} images have a value"}, empty
@@ -267,7 +276,9 @@ class _Fold:
         place = inner if inner is not None else (np.arange(len(y)), np.arange(0))
         rng = np.random.default_rng([*seeds(settings.seed, name, 2), fold])
         shuffled = np.array([rng.permutation(y) for _ in range(settings.controls)]).reshape(-1, len(y))
-        self.control_truth = np.array([rng.permutation(z) for _ in range(settings.controls)]).reshape(-1, len(z))
+        self.control_truth = np.array([rng.permutation(z) for _ in range(settings.controls)]).reshape(
+            -1, len(z)
+        )
         if kind == "number":
             # A control chooses its own penalty: at the truth's, noise would be fitted, and R2 fall far below 0.
             chosen, every = choose_ridge(training, np.concatenate([y[None], shuffled]).T, place, penalties)
