@@ -66,14 +66,22 @@ def test_logistic_ends_at_the_same_optimum(mapped, count, penalty):
     y = which[rows] if count == 3 else (which[rows] > 0).astype(int)
     one, two = (fit_logistic(design, y, count, penalty) for design in designs(state, rows))
     assert one.converged and two.converged
-    assert np.allclose(one.weights, two.weights, atol=3e-3)
+    assert np.allclose(one.weights, two.weights, atol=1e-2)
     logits = [
         design.apply(fit.weights, fit.bias)
         for design, fit in zip(designs(state, rows), (one, two), strict=True)
     ]
-    assert np.abs(np.diff(logits[0], axis=1) - np.diff(logits[1], axis=1)).max() < 0.02
+    assert (
+        np.abs(np.diff(logits[0], axis=1) - np.diff(logits[1], axis=1)).max() < 0.1
+    )  # in memory it stops earlier
+    from sklearn.linear_model import LogisticRegression
+
+    exact = LogisticRegression(C=1 / (penalty * len(rows)), tol=1e-9, max_iter=5000)
+    exact.fit(designs(state, rows)[0].matrix(), y)
+    weights = exact.coef_.T if count == 3 else np.concatenate([-exact.coef_, exact.coef_]).T / 2
+    assert np.allclose(two.weights, weights, atol=3e-4)
     started = fit_logistic(designs(state, rows)[1], y, count, penalty, start=one)
-    assert np.allclose(started.weights, one.weights, atol=3e-3)
+    assert np.allclose(started.weights, two.weights, atol=1e-3)
 
 
 def test_the_gradient_of_the_streamed_loss_is_its_slope(mapped):
