@@ -56,7 +56,7 @@ def agreement(state: Any, photographs: Any, per_class: int) -> list[dict[str, An
     )
     told = score_units(
         state.subset(chosen), part_attributes(measures, ["sleeve.area"]), "sleeve.area",
-        within=photographs.labels[torch.as_tensor(chosen)],
+        within=worn.labels,
     )  # fmt: skip
     found = []
     for way, directions in (("alone", None), ("with companions", lis.companion_directions(pairs))):
@@ -113,7 +113,8 @@ def main() -> None:
             "sentence": str(found), "by_layer": found.by_layer().round(4),
             "best": found.best(1)[["attribute", "value", "label_share", "layer", "unit", "direction", "precision",
                                    "recall", "f1", "f1_low", "f1_high", "auc", "chance", "denotes"]].round(4),
-            "depth": depth_dependence(found).table.round(4), "depth_of_classes": depth_dependence(classes_only).table.round(4),
+            "depth": depth_dependence(found).table.round(4),
+            "depth_of_classes": depth_dependence(classes_only).table.round(4),
         },
         "sparse": {"sentence": str(sparse), "curve": sparse.curve.round(4)},
     }  # fmt: skip
