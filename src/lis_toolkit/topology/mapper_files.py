@@ -42,7 +42,7 @@ def save_graph(graph: MapperGraph, path: str | os.PathLike[str]) -> None:
     arrays["members"] = np.concatenate([np.empty(0, np.int64), *graph.members])
     if graph.labels is not None:
         arrays["labels"] = graph.labels
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
+    tensors = {name: torch.tensor(values) for name, values in arrays.items()}  # own memory, also when empty
     facts = {"format": FORMAT, "classes": list(graph.classes), "settings": graph.settings,
              "provenance": graph.provenance, "hash": sha256_tensors(tensors)}  # fmt: skip
     save_tensors(path, tensors, facts)

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import activations
-from ..activations import Layer, choose_layers, list_layers, sample_points
+from ..activations import Layer, choose_layers, list_layers, receptive_fields, sample_points
 from ..classifiers import Classifier
 from ..datasets import Photographs
 from ..errors import LisError
@@ -269,10 +268,7 @@ class MapperSession:
             return None
         with self._lock:
             if layer.name not in self._fields:
-                find = getattr(activations, "receptive_fields", None)
-                if find is None:
-                    return None
-                field = find(self.classifier, [layer])[layer.name]
+                field = receptive_fields(self.classifier, [layer])[layer.name]
                 tall, wide = field.size
                 shares = field.boxes.numpy() / np.array([tall, tall, wide, wide])
                 everything = bool((shares == np.array([0, 1, 0, 1])).all())

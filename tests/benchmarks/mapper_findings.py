@@ -1,0 +1,98 @@
+"""Do later layers separate classes more purely? The paper's mapper, over models, data and samplings, with controls.
+
+    python tests/benchmarks/mapper_findings.py --cifar FOLDER --models FOLDER --out tests/benchmarks/results/mapper.json
+
+For every model and sampling: purity by layer as in the paper, what shuffled classes give, the share of main classes,
+noise and nodes; its trend over layers; and the same with eps at a fixed share of cores, so that no layer calls more
+points noise than another by its knee.
+"""
+
+import argparse
+import importlib.metadata
+from pathlib import Path
+
+import torch
+from machine import command, hardware, report
+
+import lis_toolkit as lis
+from lis_toolkit import activations
+from lis_toolkit.datasets_cifar import load_cifar10
+from lis_toolkit.topology import mapper_graph, neighbour_distances, purity_by_layer, purity_trend
+
+CORES = 0.9  # share of points that are cores of clusters, in the control
+COLUMNS = ("purity", "excess", "majority_purity", "majority_excess", "noise")
+
+
+def subset(photographs, count, seed):
+    """Return so many photographs, all equally likely, in their order."""
+    draws = torch.Generator().manual_seed(seed)
+    return photographs.subset(torch.randperm(len(photographs), generator=draws)[:count].sort().values)
+
+
+def one(classifier, photographs, how, limit, permutations):
+    """Return purity by layer, with the knee and with a fixed share of cores, and their trends."""
+    clouds = activations.sample_points(classifier, photographs, how=how, limit=limit)
+    settings = {"labels": photographs.labels, "classes": photographs.classes, "permutations": permutations,
+                "resamples": 500, "kinds": ("classes", "majority")}  # fmt: skip
+    knee = purity_by_layer(clouds, **settings)
+    fixed = {
+        name: mapper_graph(cloud, photographs.labels, photographs.classes,
+                           eps=float(neighbour_distances(cloud.points.numpy(), 5)[int(CORES * len(cloud))]) + 1e-9)
+        for name, cloud in clouds.items()
+    }  # fmt: skip
+    even = purity_by_layer(fixed, **settings)
+    even["depth"] = knee["depth"]
+    found = {}
+    for name, table in (("knee", knee), ("even", even)):
+        trends = {column: purity_trend(table, column) for column in COLUMNS}
+        found[name] = {
+            "layers": table["title"].tolist(),
+            **{c: [round(v, 4) for v in table[c].tolist()]
+               for c in ("purity", "low", "high", "null", "excess", "majority_purity", "majority_null", "noise")},
+            **{c: table[c].tolist() for c in ("nodes", "parts", "points", "median_size")},
+            "trends": {c: [round(t.slope, 3), round(t.spearman, 3), round(t.p_value, 5)] for c, t in trends.items()},
+        }  # fmt: skip
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=Path, help="folder of other trainings: fashion-*.safetensors, cifar-*")
+    parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10's files")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--limit", type=int, default=4000, help="points a layer at most")
+    parser.add_argument("--permutations", type=int, default=100)
+    parser.add_argument("--samplings", nargs="+", default=["strongest", "random", "all", "foreground", "background"])
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    runs = [("fashion", "fashion sample", lis.load_fashion("sample")),
+            ("fashion", "fashion test", subset(lis.load_fashion("test"), args.images, 0))]  # fmt: skip
+    others = sorted(args.models.glob("*.safetensors")) if args.models else []
+    for path in others:
+        if path.stem.startswith("fashion"):
+            runs.append((path, runs[1][1], runs[1][2]))
+        elif args.cifar:
+            runs.append((path, "cifar10 test", subset(load_cifar10("test", args.cifar), args.images, 0)))
+    results = []
+    for model, data, photographs in runs:
+        classifier = lis.load_classifier(model)
+        seen = torch.cat([classifier.head(classifier.features(part)).argmax(1) for part in photographs.images.split(250)])
+        accuracy = float((seen == photographs.labels).float().mean())
+        for how in args.samplings:
+            found = one(classifier, photographs, how, args.limit, args.permutations)
+            name = model if isinstance(model, str) else model.stem
+            results.append({"model": name, "data": data, "images": len(photographs), "accuracy": round(accuracy, 4),
+                            "sampling": how, **found})  # fmt: skip
+            for kind in ("knee", "even"):
+                told = found[kind]
+                print(name, data, how, kind, "purity", told["purity"], "excess", told["excess"],
+                      "noise", told["noise"], told["trends"]["excess"], flush=True)  # fmt: skip
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn", "kmapper")}
+    report({"command": command(), "hardware": hardware(), "versions": versions, "cores": CORES, "results": results},
+           args.out)  # fmt: skip
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()
