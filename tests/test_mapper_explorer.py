@@ -60,7 +60,9 @@ def test_it_opens_with_the_largest_node_of_the_last_convolution(world, explorer)
     assert explorer.node == int(state.graph.sizes.argmax())
     names = [name for _, name in explorer.layer.options]
     assert names[-1] == "penultimate" and explorer.layer.value == names[-2]
-    assert explorer.eps.disabled and explorer.eps.value == pytest.approx(state.graph.settings["eps"], rel=1e-3)
+    assert explorer.eps.disabled and explorer.eps.value == pytest.approx(
+        state.graph.settings["eps"], rel=1e-3
+    )
     assert "purity" in explorer.facts.value
 
 
@@ -163,7 +165,10 @@ def test_what_a_newer_setting_overtakes_is_not_shown(world):
         explorer.intervals.value = 6
         explorer.intervals.value = 7
         gate.set()
-        while explorer._live.counts["shown"] + explorer._live.counts["dropped"] < explorer._live.counts["requested"]:
+        while (
+            explorer._live.counts["shown"] + explorer._live.counts["dropped"]
+            < explorer._live.counts["requested"]
+        ):
             await asyncio.sleep(0.01)
         check(world, explorer)
         assert explorer.state.setting.intervals == 7 and 6 not in shown
@@ -174,7 +179,10 @@ def test_what_a_newer_setting_overtakes_is_not_shown(world):
 
 def test_it_refuses_at_once_what_can_never_work(world):
     photographs, hows = world
-    for settings, told in (({"layer": "body.99"}, "no layer 'body.99'"), ({"how": "strong"}, "no sampling 'strong'")):
+    for settings, told in (
+        ({"layer": "body.99"}, "no layer 'body.99'"),
+        ({"how": "strong"}, "no sampling 'strong'"),
+    ):
         with pytest.raises(LisError, match=told):
             MapperExplorer(hows, photographs, **settings)
     explorer = MapperExplorer({"dead": torch.zeros(120, 3)}, photographs)

@@ -34,7 +34,10 @@ def test_what_is_saved_comes_back(graph, tmp_path):
     graph.save(tmp_path / "graph.safetensors")
     same(graph, MapperGraph.load(tmp_path / "graph.safetensors"))
     assert graph.provenance["kmapper"] and graph.settings["eps"] == 0.9
-    for other in (mapper_graph(graph.lens[:, None], intervals=3), mapper_graph(graph.lens[:, None], eps=1e-9)):
+    for other in (
+        mapper_graph(graph.lens[:, None], intervals=3),
+        mapper_graph(graph.lens[:, None], eps=1e-9),
+    ):
         other.save(tmp_path / "other.safetensors")
         again = MapperGraph.load(tmp_path / "other.safetensors")
         assert again.labels is None and len(again) == len(other) and again.noise == other.noise
@@ -49,7 +52,11 @@ def test_damage_is_seen(graph, tmp_path):
     path.write_bytes(whole[:-9])
     with pytest.raises(CheckpointError):
         MapperGraph.load(path)
-    for name, change in (("edges", -tensors["edges"]), ("members", tensors["members"].flip(0)), ("lens", None)):
+    for name, change in (
+        ("edges", -tensors["edges"]),
+        ("members", tensors["members"].flip(0)),
+        ("lens", None),
+    ):
         altered = {k: v for k, v in {**tensors, name: change}.items() if v is not None}
         safetensors.torch.save_file(altered, path, facts)
         with pytest.raises(CheckpointError, match="damaged"):
@@ -70,7 +77,9 @@ def test_node_link_json_is_read_by_networkx(graph, tmp_path):
         found = made.nodes[node]
         assert found["members"] == members.tolist() and found["size"] == len(members)
         assert found["counts"] == {graph.classes[k]: int(n) for k, n in enumerate(graph.counts[node]) if n}
-        assert found["lens_low"] <= graph.lens[members].min() and graph.lens[members].max() <= found["lens_high"]
+        assert (
+            found["lens_low"] <= graph.lens[members].min() and graph.lens[members].max() <= found["lens_high"]
+        )
     a, b = graph.edges[0]
     assert made.edges[a, b]["shared"] == graph.shared[0] and made.graph["classes"] == list(graph.classes)
 

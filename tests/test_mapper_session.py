@@ -30,7 +30,9 @@ def first(session, **changes):
 def test_a_state_is_the_librarys_graph_and_purity(world):
     _, photographs, clouds = world
     session = MapperSession(clouds, photographs)
-    assert session.samplings == ("strongest",) and [name for _, name in session.layers("strongest")] == list(clouds)
+    assert session.samplings == ("strongest",) and [name for _, name in session.layers("strongest")] == list(
+        clouds
+    )
     setting = first(session)
     state = session.state(setting)
     graph = mapper_graph(clouds[setting.layer], photographs.labels, CLASSES, intervals=12, min_samples=3)
@@ -38,7 +40,11 @@ def test_a_state_is_the_librarys_graph_and_purity(world):
     assert state.purity.value == pytest.approx(purity(graph).value) and session.state(setting) is state
     assert state.graph.settings["eps"] == graph.settings["eps"]
     facts = dict(state.facts())
-    assert facts["nodes"].startswith(f"{len(graph)} in ") and "knee" in facts["eps"] and "shuffled" in facts["purity"]
+    assert (
+        facts["nodes"].startswith(f"{len(graph)} in ")
+        and "knee" in facts["eps"]
+        and "shuffled" in facts["purity"]
+    )
     fixed = session.state(first(session, eps=graph.settings["eps"]))
     assert [m.tolist() for m in fixed.graph.members] == [m.tolist() for m in graph.members]
     assert "knee" not in dict(fixed.facts())["eps"]
@@ -73,7 +79,9 @@ def test_a_sheet_has_the_members_images_the_most_typical_first(world):
     assert sheet.total == len(rows) and len(sheet.panels) == min(5, len(rows))
     for panel, image, caption in zip(sheet.panels, images, sheet.captions, strict=True):
         pixels = (photographs.images[image, 0] * 255).round().clamp(0, 255).numpy()
-        np.testing.assert_allclose(panel[::6, ::6, 1].astype(float), pixels, atol=1)  # 16 pixels, six times as large
+        np.testing.assert_allclose(
+            panel[::6, ::6, 1].astype(float), pixels, atol=1
+        )  # 16 pixels, six times as large
         assert caption == f"{CLASSES[photographs.labels[image]]} {image}"
     with pytest.raises(LisError, match="node is 999"):
         session.sheet(state, 999)
@@ -101,8 +109,13 @@ def test_what_a_position_sees_is_framed(world):
     cloud = clouds[state.setting.layer]
     image = int(MapperSession(clouds, photographs).sheet(state, node, 1).captions[0].split()[-1])
     row, column = cloud.positions[int((cloud.images == image).nonzero()[0])].tolist()
-    top, bottom, left, right = receptive_fields(classifier, [cloud.layer])[cloud.layer.name].boxes[row, column].tolist()
-    assert changed.min(0).tolist() == [6 * top, 6 * left] and changed.max(0).tolist() == [6 * bottom - 1, 6 * right - 1]
+    top, bottom, left, right = (
+        receptive_fields(classifier, [cloud.layer])[cloud.layer.name].boxes[row, column].tolist()
+    )
+    assert changed.min(0).tolist() == [6 * top, 6 * left] and changed.max(0).tolist() == [
+        6 * bottom - 1,
+        6 * right - 1,
+    ]
     whole = session.state(MapperSetting("penultimate", intervals=4))
     assert session.sheet(whole, 0).total, "one point an image: nothing to frame"
 
@@ -169,5 +182,7 @@ def test_bad_input_is_said(world):
         session.state(MapperSetting("dead", "given"))
     without = MapperSession(clouds, photographs.images)
     state = without.state(first(without))
-    assert state.purity is None and "purity" not in dict(state.facts()) and len(without.sheet(state, 0).panels)
+    assert (
+        state.purity is None and "purity" not in dict(state.facts()) and len(without.sheet(state, 0).panels)
+    )
     assert state.nodes()[0][0].endswith("points")

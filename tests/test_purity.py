@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from lis_toolkit import LisError
-from lis_toolkit.topology import MapperGraph, mapper_graph, purity, purity_by_layer, purity_figure, purity_trend
+from lis_toolkit.topology import (
+    MapperGraph,
+    mapper_graph,
+    purity,
+    purity_by_layer,
+    purity_figure,
+    purity_trend,
+)
 from lis_toolkit.topology.purity import KINDS, point_purity
 
 
@@ -38,7 +45,9 @@ def slow(graph, kind):
                 found = [graph.labels[m] for m in members]
                 shares = [found.count(k) / len(found) for k in set(found)]
                 entropy = -sum(s * np.log(s) for s in shares) / np.log(len(graph.classes))
-                own.append({"classes": 1 / len(shares), "majority": max(shares), "entropy": 1 - entropy}[kind])
+                own.append(
+                    {"classes": 1 / len(shares), "majority": max(shares), "entropy": 1 - entropy}[kind]
+                )
         if own:
             values.append(np.mean(own))
     return np.mean(values)
@@ -48,10 +57,12 @@ def slow(graph, kind):
 def test_purity_is_the_mean_of_the_definition(kind):
     for seed in range(3):
         graph = random_graph(seed)
-        assert 0 < (graph.times == 0).sum() and graph.times.max() > 1
+        assert (graph.times == 0).sum() > 0 and graph.times.max() > 1
         found = purity(graph, kind, permutations=5)
         assert found.value == pytest.approx(slow(graph, kind))
-        assert found.low <= found.value <= found.high and found.noise == pytest.approx((graph.times == 0).mean())
+        assert found.low <= found.value <= found.high and found.noise == pytest.approx(
+            (graph.times == 0).mean()
+        )
 
 
 def test_values_that_are_known():
@@ -68,7 +79,9 @@ def test_values_that_are_known():
 def test_the_null_is_the_mean_over_all_orders_of_the_labels():
     graph = graph_of([[0, 1, 2], [2, 3], [4, 5]], [0, 0, 1, 1, 2, 2])
     for kind in KINDS:
-        exact = np.array([slow(graph_of(graph.members, order), kind) for order in itertools.permutations(graph.labels)])
+        exact = np.array(
+            [slow(graph_of(graph.members, order), kind) for order in itertools.permutations(graph.labels)]
+        )
         found = purity(graph, kind, permutations=4000)
         assert found.null == pytest.approx(exact.mean(), abs=0.01)
         assert found.p_value == pytest.approx((exact >= found.value - 1e-9).mean(), abs=0.03)
@@ -88,9 +101,13 @@ def test_labels_by_chance_are_no_purer_than_shuffled_ones():
 
 def test_points_of_an_image_stay_together():
     labels = np.repeat([0, 1], 20)
-    together = graph_of([np.arange(i, i + 4) for i in range(0, 40, 4)], labels, images=np.repeat(np.arange(10), 4))
+    together = graph_of(
+        [np.arange(i, i + 4) for i in range(0, 40, 4)], labels, images=np.repeat(np.arange(10), 4)
+    )
     found = purity(together, permutations=50)
-    assert found.value == pytest.approx(found.null) == 1, "each node has one image: any shuffle of images leaves it pure"
+    assert found.value == pytest.approx(found.null) == 1, (
+        "each node has one image: any shuffle of images leaves it pure"
+    )
     apart = purity(graph_of(together.members, labels), permutations=50)
     assert apart.null < 0.7 and apart.p_value == pytest.approx(1 / 51)
     mixed = random_graph()
@@ -120,7 +137,9 @@ def layers(spreads, rows=240, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.arange(rows) % 3
     middles = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    return {f"layer {i}": 5 + s * middles[labels] + rng.normal(0, 1, (rows, 3)) for i, s in enumerate(spreads)}, labels
+    return {
+        f"layer {i}": 5 + s * middles[labels] + rng.normal(0, 1, (rows, 3)) for i, s in enumerate(spreads)
+    }, labels
 
 
 def test_classes_that_part_give_a_purity_that_rises():
@@ -135,7 +154,9 @@ def test_classes_that_part_give_a_purity_that_rises():
         assert (row["nodes"], row["noise"], row["eps"]) == (len(graph), graph.noise, graph.settings["eps"])
     trend = purity_trend(table, "majority_excess")
     assert trend.slope > 0.5 and trend.spearman > 0.85 and trend.p_value < 0.1
-    again = purity_by_layer({n: mapper_graph(c, labels, intervals=10) for n, c in clouds.items()}, permutations=20)
+    again = purity_by_layer(
+        {n: mapper_graph(c, labels, intervals=10) for n, c in clouds.items()}, permutations=20
+    )
     pd.testing.assert_frame_equal(table, again)
 
 

@@ -19,6 +19,7 @@ from lis_toolkit import activations
 from lis_toolkit.datasets_cifar import load_cifar10
 from lis_toolkit.topology import mapper_graph, neighbour_distances, purity_by_layer, purity_trend
 
+GROUND = ("foreground", "background")
 CORES = 0.9  # share of points that are cores of clusters, in the control
 COLUMNS = ("purity", "excess", "majority_purity", "majority_excess", "noise")
 
@@ -29,9 +30,10 @@ def subset(photographs, count, seed):
     return photographs.subset(torch.randperm(len(photographs), generator=draws)[:count].sort().values)
 
 
-def one(classifier, photographs, how, limit, permutations):
+def one(classifier, photographs, how, limit, permutations, masks):
     """Return purity by layer, with the knee and with a fixed share of cores, and their trends."""
-    clouds = activations.sample_points(classifier, photographs, how=how, limit=limit)
+    own = {"masks": masks} if how in GROUND else {}
+    clouds = activations.sample_points(classifier, photographs, how=how, limit=limit, **own)
     settings = {"labels": photographs.labels, "classes": photographs.classes, "permutations": permutations,
                 "resamples": 500, "kinds": ("classes", "majority")}  # fmt: skip
     knee = purity_by_layer(clouds, **settings)
@@ -57,12 +59,16 @@ def one(classifier, photographs, how, limit, permutations):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=Path, help="folder of other trainings: fashion-*.safetensors, cifar-*")
+    parser.add_argument(
+        "--models", type=Path, help="folder of other trainings: fashion-*.safetensors, cifar-*"
+    )
     parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10's files")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--limit", type=int, default=4000, help="points a layer at most")
     parser.add_argument("--permutations", type=int, default=100)
-    parser.add_argument("--samplings", nargs="+", default=["strongest", "random", "all", "foreground", "background"])
+    parser.add_argument(
+        "--samplings", nargs="+", default=["strongest", "random", "all", "foreground", "background"]
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -74,13 +80,17 @@ def main():
             runs.append((path, runs[1][1], runs[1][2]))
         elif args.cifar:
             runs.append((path, "cifar10 test", subset(load_cifar10("test", args.cifar), args.images, 0)))
-    results = []
+    results, masks = [], {}  # of each data set, found once
     for model, data, photographs in runs:
         classifier = lis.load_classifier(model)
-        seen = torch.cat([classifier.head(classifier.features(part)).argmax(1) for part in photographs.images.split(250)])
+        seen = torch.cat(
+            [classifier.head(classifier.features(part)).argmax(1) for part in photographs.images.split(250)]
+        )
         accuracy = float((seen == photographs.labels).float().mean())
         for how in args.samplings:
-            found = one(classifier, photographs, how, args.limit, args.permutations)
+            if how in GROUND and data not in masks:
+                masks[data] = activations.foreground_masks(photographs)
+            found = one(classifier, photographs, how, args.limit, args.permutations, masks.get(data))
             name = model if isinstance(model, str) else model.stem
             results.append({"model": name, "data": data, "images": len(photographs), "accuracy": round(accuracy, 4),
                             "sampling": how, **found})  # fmt: skip
@@ -88,7 +98,9 @@ def main():
                 told = found[kind]
                 print(name, data, how, kind, "purity", told["purity"], "excess", told["excess"],
                       "noise", told["noise"], told["trends"]["excess"], flush=True)  # fmt: skip
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn", "kmapper")}
+    versions = {
+        name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn", "kmapper")
+    }
     report({"command": command(), "hardware": hardware(), "versions": versions, "cores": CORES, "results": results},
            args.out)  # fmt: skip
 
