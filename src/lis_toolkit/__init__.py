@@ -36,6 +36,7 @@ from .explore import UnitSession, UnitSetting
 from .features import Features, extract_features, stream_features
 from .files import package_version
 from .images import convert_range, from_pil, montage, save_png, to_pil
+from .labels import Answers, explain_globally, process_labels
 from .link import Link, fit_link
 from .link_report import LinkReport, report_link
 from .models_table import describe_models
@@ -93,6 +94,7 @@ __version__ = package_version()
 
 __all__ = [
     "FASHION_CLASSES",
+    "Answers",
     "Architecture",
     "Attributes",
     "CheckpointError",
@@ -135,6 +137,7 @@ __all__ = [
     "coverage_density",
     "describe_models",
     "entries",
+    "explain_globally",
     "explain_images",
     "explanation_figure",
     "extract_features",
@@ -168,6 +171,7 @@ __all__ = [
     "plan_sweep",
     "principal_directions",
     "purity_by_layer",
+    "process_labels",
     "rank_units",
     "render_activations",
     "render_parts",

@@ -18,7 +18,8 @@ MODELS = """
 import tempfile
 from pathlib import Path
 import lis_toolkit as lis
-from lis_widgets import ContactSheet, CounterfactualExplorer, DirectionExplorer, LinkReport, PartLabeller, UnitExplorer
+from lis_widgets import ContactSheet, CounterfactualExplorer, DirectionExplorer, LinkReport, PartLabeller, RevealGame
+from lis_widgets import UnitExplorer
 generator, classifier = lis.load_generator("fashion"), lis.load_classifier("fashion")
 segmenter, photographs = lis.load_segmenter("fashion"), lis.load_fashion("sample")
 pairs = lis.collect_pairs(generator, classifier, None, per_class=100, psi=0.7, seed=0)
@@ -62,6 +63,15 @@ labeller.folder.save(0, labeller.folder.guess(0))
 labeller.reload()
 labeller
 """),
+    "reveal_game": (".lis-game", """
+coats = photographs.images[photographs.labels == 4][:2]
+game = RevealGame(lis.explain_images(classifier, coats, layers=["body.9"], method="pca"),
+    Path(tempfile.mkdtemp()) / "answers.jsonl", "ann")
+for _ in range(3):
+    game.session.more()
+game.refresh()
+game
+"""),
     "link_report": (".lis-report", """
 LinkReport(lis.report_link(link, generator, classifier, held_out, samples=6))
 """),
@@ -73,6 +83,7 @@ README = {
     "counterfactual_explorer": "light",
     "part_labeller": "light",
     "contact_sheet": "dark",
+    "reveal_game": "light",
 }
 
 

@@ -97,6 +97,12 @@ class RevealGame(Snapshot, ipywidgets.VBox):
         """The file of answers."""
         return self.session.answers
 
+    def refresh(self) -> None:
+        """Read the file of answers again, and show what is asked now: another program may have answered."""
+        with self._lock:
+            self.session.refresh()
+            self._show("", True)
+
     def static_view(self) -> str:
         """Return the picture as it is revealed, for pages without a kernel."""
         return static_html(self.session.panel(), [self._caption()], "What does it show?", TARGET)
