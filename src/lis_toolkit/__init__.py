@@ -11,6 +11,15 @@ Examples
 
 from __future__ import annotations
 
+from .activations import (
+    Activations,
+    PointCloud,
+    extract_activations,
+    list_layers,
+    record_activations,
+    sample_points,
+    stream_activations,
+)
 from .classifiers import Classifier, load_classifier, save_classifier
 from .convert import convert_generator
 from .counterfactuals import (
@@ -24,6 +33,7 @@ from .counterfactuals import (
     unit_carriers,
 )
 from .datasets import FASHION_CLASSES, Photographs, load_fashion
+from .datasets_cifar import CIFAR10_CLASSES, load_cifar10
 from .directions import (
     Directions,
     class_directions,
@@ -93,8 +103,10 @@ from .zoo import entries
 __version__ = package_version()
 
 __all__ = [
+    "CIFAR10_CLASSES",
     "FASHION_CLASSES",
     "Answers",
+    "Activations",
     "Architecture",
     "Attributes",
     "CheckpointError",
@@ -116,6 +128,7 @@ __all__ = [
     "PartMasks",
     "PartMeasures",
     "Photographs",
+    "PointCloud",
     "Screening",
     "Segmenter",
     "SkippedImages",
@@ -140,6 +153,7 @@ __all__ = [
     "explain_globally",
     "explain_images",
     "explanation_figure",
+    "extract_activations",
     "extract_features",
     "extract_to_folder",
     "find_counterfactuals",
@@ -150,6 +164,8 @@ __all__ = [
     "grad_cam",
     "image_statistics",
     "latent_centroids",
+    "list_layers",
+    "load_cifar10",
     "load_classifier",
     "load_fashion",
     "load_generator",
@@ -173,10 +189,12 @@ __all__ = [
     "purity_by_layer",
     "process_labels",
     "rank_units",
+    "record_activations",
     "render_activations",
     "render_parts",
     "report_link",
     "saliency_of",
+    "sample_points",
     "save_classifier",
     "save_generator",
     "save_png",
@@ -184,6 +202,7 @@ __all__ = [
     "screen_units",
     "segment",
     "segment_pictures",
+    "stream_activations",
     "stream_features",
     "sweep_units",
     "to_pil",

@@ -1,12 +1,13 @@
 """Activations of any layer of a classifier: streamed, extracted, or sampled as points, all layers in one pass."""
 
 from .batches import stream_activations
-from .extract import Activations, extract_activations
+from .extract import extract_activations
 from .fields import ReceptiveField, receptive_fields
 from .foreground import foreground_masks
 from .layers import Layer, choose_layers, list_layers
 from .record import Recorded, record_activations
 from .sampling import PointCloud, sample_points
+from .store import Activations
 
 __all__ = [
     "Activations",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +16,13 @@ from tqdm.auto import tqdm
 from ..classifiers import Classifier
 from ..errors import LisError
 from ..names import spelling_hint, whole_number
+from ..own_images import ImageSource
 from .batches import as_images, stream
 from .layers import Layer, choose_layers
+from .store import Activations
+from .writer import open_folder
 
 POOLS = ("mean", "max")
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Activations:
-    """What layers of a classifier give for N images.
-
-    `activations["body.3"]` or `activations[layer]` is float32 [N, C, h, w], or [N, C] where the positions were pooled,
-    [N, R] for "penultimate" and "logits". Read from a folder, the tensors are mapped from files: what is not looked at
-    is not read, and writing into them does not reach the files.
-
-    Attributes
-    ----------
-    layers : tuple of Layer
-    pool : str or None
-        "mean" or "max" over the positions, or None.
-    folder : Path or None
-        Where the files are.
-    manifest : dict
-        Classifier (name, hash), images (number, hash), settings, versions.
-    """
-
-    layers: tuple[Layer, ...]
-    values: Mapping[str, Tensor]
-    pool: str | None
-    folder: Path | None
-    manifest: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.values[self.layers[0].name])
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names of the layers."""
-        return iter(self.values)
-
-    def __repr__(self) -> str:
-        pooled = "" if self.pool is None else f", {self.pool} over positions"
-        return f"Activations({len(self)} images, {len(self.layers)} layers{pooled})"
-
-    def __getitem__(self, layer: str | Layer) -> Tensor:
-        """Return the activations of a layer, given by name or as `Layer`."""
-        name = layer.name if isinstance(layer, Layer) else layer
-        if name not in self.values:
-            hint = spelling_hint(str(name), self.values)
-            raise LisError(
-                f"there is no layer {name!r}; there are {', '.join(map(repr, self.values))}.{hint}"
-            )
-        return self.values[name]
 
 
 def extract_activations(
@@ -77,6 +31,7 @@ def extract_activations(
     layers: Iterable[str | Layer] | str | Layer | None = None,
     *,
     pool: str | None = None,
+    out: str | os.PathLike[str] | None = None,
     batch_size: int = 256,
     progress: bool = False,
 ) -> Activations:
@@ -90,11 +45,25 @@ def extract_activations(
         Names or `Layer`s; None: `list_layers(classifier)`.
     pool
         "mean" or "max" over the positions of each map; None: all positions.
+    out
+        A folder for memory-mapped files, in place of memory. It appears when it is complete; until then a hidden folder
+        beside it is filled, and the same call goes on where an interrupted one stopped. A complete folder of the same
+        classifier, images, layers and pooling is returned as it is.
+    batch_size
+        Images at a time. Another one changes results by rounding only, and may be used to go on.
+
+    Returns
+    -------
+    Activations
+        float32, on the CPU.
 
     Raises
     ------
     LisError
-        As `stream_activations`; when the result would not fit into memory.
+        As `stream_activations`; when the result would not fit into memory or on the disk; when `out` holds other
+        files, or activations of another classifier, images or setting: which.
+    CheckpointError
+        When what is in `out`, or was left by an interrupted call, is damaged.
 
     Examples
     --------
@@ -105,15 +74,41 @@ def extract_activations(
     size = whole_number(batch_size, "batch_size", 1)
     check_pool(pool)
     images, chosen = as_images(classifier, x), choose_layers(classifier, layers)
-    needed = 4 * len(images) * sum(math.prod(kept_shape(layer, pool)) for layer in chosen)
+    shapes = {layer.name: (len(images), *kept_shape(layer, pool)) for layer in chosen}
+    if out is not None:
+        with open_folder(out, classifier, images, chosen, shapes, pool) as folder:
+            if folder.done < len(images):
+                _fill(
+                    folder.values, classifier, images, chosen, pool, size, progress, folder.done, folder.note
+                )
+        return Activations.load(out, verify=False)
+    needed = 4 * sum(map(math.prod, shapes.values()))
     check_memory(needed, "the activations", "give out=FOLDER for files, pool=, or fewer layers")
-    values = {layer.name: torch.empty(len(images), *kept_shape(layer, pool)) for layer in chosen}
-    with tqdm(total=len(images), desc="activations", unit="image", disable=not progress) as bar:
-        for rows, found in stream(classifier, images, chosen, size):
+    values = {name: torch.empty(shape) for name, shape in shapes.items()}
+    _fill(values, classifier, images, chosen, pool, size, progress)
+    return Activations(chosen, values, pool, None, {})
+
+
+def _fill(
+    values: MutableMapping[str, Tensor],
+    classifier: Classifier,
+    images: Tensor | ImageSource,
+    layers: tuple[Layer, ...],
+    pool: str | None,
+    size: int,
+    progress: bool,
+    start: int = 0,
+    note: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write the rows from `start` on, and note after each batch how many are there."""
+    with tqdm(
+        total=len(images), initial=start, desc="activations", unit="image", disable=not progress
+    ) as bar:
+        for rows, found in stream(classifier, images, layers, size, start):
             for name, part in found.items():
                 values[name][rows] = pooled(part, pool).cpu()
+            note(rows.stop)
             bar.update(rows.stop - rows.start)
-    return Activations(chosen, values, pool, None, {})
 
 
 def check_memory(needed: int, what: str, instead: str) -> None:
