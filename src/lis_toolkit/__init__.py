@@ -46,7 +46,7 @@ from .explore import UnitSession, UnitSetting
 from .features import Features, extract_features, stream_features
 from .files import package_version
 from .images import convert_range, from_pil, montage, save_png, to_pil
-from .labels import Answers, explain_globally, process_labels
+from .labels import Answers, explain_globally, process_labels, validate_concepts
 from .link import Link, fit_link
 from .link_report import LinkReport, report_link
 from .models_table import describe_models
@@ -83,7 +83,15 @@ from .parts import (
     train_segmenter,
 )
 from .quality import class_agreement, coverage_density, frechet_distance, nearest_distances
-from .saliency import Explanation, explain_images, explanation_figure, grad_cam, saliency_of
+from .saliency import (
+    Explanation,
+    explain_images,
+    explanation_figure,
+    grad_cam,
+    label_by_parts,
+    measure_faithfulness,
+    saliency_of,
+)
 from .screening import Screening, screen_units, validate_screening
 from .selectivity import check_on_photographs, measure_photographs, rank_units, score_selectivity
 from .stylegan import (
@@ -122,8 +130,8 @@ __all__ = [
     "Link",
     "LinkReport",
     "LisError",
-    "Observers",
     "MapperGraph",
+    "Observers",
     "Pairs",
     "PartMasks",
     "PartMeasures",
@@ -163,6 +171,7 @@ __all__ = [
     "from_pil",
     "grad_cam",
     "image_statistics",
+    "label_by_parts",
     "latent_centroids",
     "list_layers",
     "load_cifar10",
@@ -175,6 +184,7 @@ __all__ = [
     "locate_boundary",
     "mapper_graph",
     "measure_counterfactuals",
+    "measure_faithfulness",
     "measure_motion",
     "measure_parts",
     "measure_photographs",
@@ -212,5 +222,6 @@ __all__ = [
     "unit_carriers",
     "unit_combination",
     "update_mean_latents",
+    "validate_concepts",
     "validate_screening",
 ]

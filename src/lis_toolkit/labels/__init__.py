@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .answer_files import export_csv, import_csv, merge_answers
 from .answers import Answer, Answers
+from .concepts import most_of, striped
 from .embeddings import Embedding, choose_embedding, measure_synonyms
 from .game import Game, Question, explanation_questions, make_question
 from .global_explanation import GlobalExplanation, explain_globally
@@ -11,6 +12,8 @@ from .global_figure import global_figure
 from .processing import ClusterLabels, label_score, process_labels
 from .reveal import REVEAL_SHARES, reveal, reveal_mask, revealed_pixels
 from .session import GameSession
+from .tcav import validate_concepts
+from .tcav_plots import concept_figure
 
 __all__ = [
     "REVEAL_SHARES",
@@ -23,6 +26,7 @@ __all__ = [
     "GlobalExplanation",
     "Question",
     "choose_embedding",
+    "concept_figure",
     "explain_globally",
     "explanation_questions",
     "export_csv",
@@ -32,8 +36,11 @@ __all__ = [
     "make_question",
     "measure_synonyms",
     "merge_answers",
+    "most_of",
     "process_labels",
     "reveal",
     "reveal_mask",
     "revealed_pixels",
+    "striped",
+    "validate_concepts",
 ]
