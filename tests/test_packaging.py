@@ -139,7 +139,7 @@ def test_the_top_level_is_as_agreed():
 def test_the_readme_shows_a_figure_and_the_two_commands():
     assert block("demo-command").startswith("python3 -m venv .venv && ")
     assert block("demo-command").endswith("lis demo --out demo")
-    assert '".[lab,dev]"' in block("test-command") and block("test-command").endswith("pytest")
+    assert '".[lab,dev]"' in block("test-command") and block("test-command").endswith("python -m pytest -n 2")
     assert "\n" not in block("demo-command") + block("test-command")
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
     assert pictures
