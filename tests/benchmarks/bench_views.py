@@ -101,9 +101,7 @@ def extraction(bench: Bench) -> dict[str, Any]:
     classifier, images = bench.classifier, bench.images
     layers = [layer for layer in list_layers(classifier) if len(layer.shape) == 3]
     names = [layer.name for layer in layers]
-    theirs = create_feature_extractor(
-        Whole(classifier.network), {f"network.{name}": name for name in names}
-    )
+    theirs = create_feature_extractor(Whole(classifier.network), {f"network.{name}": name for name in names})
 
     @torch.no_grad()
     def torchvision() -> dict[str, torch.Tensor]:

@@ -68,8 +68,8 @@ def test_exported_html_shows_the_pictures(executed, open_page, tmp_path):
 def test_a_notebook_saved_by_jupyterlab_keeps_the_pictures(scratch, server):
     """JupyterLab saves no widget state by itself: the file holds the static view, and another program shows it."""
     notebook = scratch(CELLS[:2])
-    notebook.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    notebook.page.wait_for_timeout(1000)
+    # Returns when the file is written.
+    notebook.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => null)")
     saved = nbformat.read(server.root / notebook.name, as_version=4)
     data = saved.cells[1].outputs[0].data
     assert data["text/html"].count("data:image/png;base64,") == 3
