@@ -198,6 +198,54 @@ def test_gradients_flow_through_what_is_recorded(make):
         )
 
 
+def test_networks_of_torchvision_and_timm():
+    """Dense connections, norms with their activation inside, channels that come last, patches and tokens."""
+    import timm
+    import torchvision
+
+    torch.manual_seed(0)
+    dense = Classifier(torchvision.models.DenseNet(4, (1, 2), 8).eval(), size=(32, 32), name="dense")
+    names = [layer.name for layer in list_layers(dense)]
+    assert names[:3] == ["features.relu0", "features.denseblock1.denselayer1.relu2",
+                         "features.denseblock1.denselayer1.conv2"]  # fmt: skip
+    mobile = timm.create_model("mobilenetv2_035", num_classes=3).eval()
+    mobile = Classifier(mobile, size=(32, 32), name="mobile")
+    assert [layer.name for layer in list_layers(mobile)][:3] == ["bn1", "blocks.0.0.bn1", "blocks.0.0.bn2"]
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        stem = mobile.network.bn1(mobile.network.conv_stem(x))
+    torch.testing.assert_close(extract_activations(mobile, x, "bn1")["bn1"], stem, atol=1e-5, rtol=1e-5)
+    swin = torchvision.models.SwinTransformer([4, 4], 12, [1, 1], [2, 4], [2, 2], num_classes=3).eval()
+    swin = Classifier(swin, size=(32, 32), name="swin")
+    shapes = {layer.name: layer.shape for layer in list_layers(swin, "all")}
+    assert all(shapes[f"features.{n}"] == (12, 8, 8) for n in ("0.0", "0.1", "0.2", "0", "1.0.norm1", "1.0"))
+    with torch.no_grad():
+        block = swin.network.features[:2](x)  # [N, h, w, C]
+    found = extract_activations(swin, x, "features.1")["features.1"]
+    torch.testing.assert_close(found, block.permute(0, 3, 1, 2), atol=1e-5, rtol=1e-5)
+    with record_activations(swin, ["features.1", "features.0.1"], detach=False) as recorded:
+        logit = swin.logits(x)[:, 0].sum()
+        gradients = torch.autograd.grad(logit, [recorded["features.1"], recorded["features.0.1"]])
+    assert all(g.shape == (2, 12, 8, 8) and float(g.abs().max()) > 0 for g in gradients)
+
+
+def test_an_encoder_without_a_head_and_one_with_a_separate_head():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    encoder = Classifier(body, head=False, size=(8, 8), name="encoder")
+    assert [layer.name for layer in list_layers(encoder)] == ["1", "penultimate"]
+    assert "logits" not in [layer.name for layer in list_layers(encoder, "all")]
+    with pytest.raises(LisError, match="encoder without a head"):
+        extract_activations(encoder, X, "logits")
+    headed = Classifier(copy.deepcopy(body), head=nn.Linear(4, 3), size=(8, 8), name="headed")
+    for model in (encoder, headed):
+        found = extract_activations(model, X, ["1", "penultimate"])
+        torch.testing.assert_close(found["penultimate"], found["1"].mean((2, 3)), atol=1e-5, rtol=1e-5)
+        with record_activations(model, ["1", "penultimate"], detach=False) as recorded:
+            model.logits(X) if model.has_head else model.features(X)
+            assert torch.equal(recorded["penultimate"].detach(), found["penultimate"])
+
+
 def test_recording_does_not_change_answers_and_each_pass_replaces_the_last(classifier):
     plain = classifier.logits(X).detach()
     for detach in (True, False):

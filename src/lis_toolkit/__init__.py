@@ -113,8 +113,8 @@ __version__ = package_version()
 __all__ = [
     "CIFAR10_CLASSES",
     "FASHION_CLASSES",
-    "Answers",
     "Activations",
+    "Answers",
     "Architecture",
     "Attributes",
     "CheckpointError",

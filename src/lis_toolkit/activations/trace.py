@@ -158,7 +158,8 @@ class _Watcher:
             return None
         if value.ndim < 4:
             return "rows" if value.ndim == 2 else "tokens"
-        if type(module) in LAST_DIMENSION:
+        turned = list(getattr(module, "dims", ())) == [0, 2, 3, 1]  # torchvision's Permute
+        if type(module) in LAST_DIMENSION or turned:
             self.last = list(value.shape)
             return "last"
         if isinstance(module, nn.Conv2d):
