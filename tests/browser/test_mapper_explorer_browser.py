@@ -170,6 +170,8 @@ def test_what_fails_is_said_and_the_next_move_works(page):
 
 
 def test_it_saves_and_shows_its_code(page, tmp_path):
+    page.field("layer").select_option(label="conv 5 · 8×8×128")
+    page.wait_for_graph("conv 5")
     page.notebook.execute(f"import os\nbefore = os.getcwd()\nos.chdir({str(tmp_path)!r})")
     try:
         for name in ("GraphML", "JSON", "PNG"):
@@ -181,8 +183,9 @@ def test_it_saves_and_shows_its_code(page, tmp_path):
         page.notebook.execute("os.chdir(before)")
     heading = page.root.locator("button.lis-heading", has_text="Code")  # its icon is part of a button's name
     heading.click()
-    page.root.get_by_text("mapper_figure(graph)").wait_for()
+    page.root.locator(".lis-code pre").filter(has_text="mapper_figure(graph)").wait_for()
     heading.click()
+    page.root.locator(".lis-code pre").wait_for(state="hidden")
 
 
 def test_it_can_be_read_in_both_themes_and_in_a_narrow_window(page):

@@ -18,8 +18,8 @@ MODELS = """
 import tempfile
 from pathlib import Path
 import lis_toolkit as lis
-from lis_widgets import ContactSheet, CounterfactualExplorer, DirectionExplorer, LinkReport, PartLabeller, RevealGame
-from lis_widgets import UnitExplorer
+from lis_widgets import ContactSheet, CounterfactualExplorer, DirectionExplorer, LinkReport, MapperExplorer
+from lis_widgets import PartLabeller, RevealGame, UnitExplorer
 generator, classifier = lis.load_generator("fashion"), lis.load_classifier("fashion")
 segmenter, photographs = lis.load_segmenter("fashion"), lis.load_fashion("sample")
 pairs = lis.collect_pairs(generator, classifier, None, per_class=100, psi=0.7, seed=0)
@@ -72,6 +72,12 @@ for _ in range(3):
 game.refresh()
 game
 """),
+    "mapper_explorer": (".lis-mapper", """
+clouds = lis.activations.sample_points(classifier, photographs)
+mapper = MapperExplorer(clouds, photographs, classifier=classifier, layer="body.9")
+mapper.choose(15)
+mapper
+"""),
     "link_report": (".lis-report", """
 LinkReport(lis.report_link(link, generator, classifier, held_out, samples=6))
 """),
@@ -84,6 +90,7 @@ README = {
     "part_labeller": "light",
     "contact_sheet": "dark",
     "reveal_game": "light",
+    "mapper_explorer": "light",
 }
 
 
