@@ -4,10 +4,11 @@
 
 For every model and sampling: purity by layer as in the paper, what shuffled classes give, the share of main classes,
 noise and nodes; its trend over layers; and the same with eps at a fixed share of cores, so that no layer calls more
-points noise than another by its knee.
+points noise than another by its knee. Controls that nobody trained: the same networks with random weights.
 """
 
 import argparse
+import copy
 import importlib.metadata
 from pathlib import Path
 
@@ -28,6 +29,24 @@ def subset(photographs, count, seed):
     """Return so many photographs, all equally likely, in their order."""
     draws = torch.Generator().manual_seed(seed)
     return photographs.subset(torch.randperm(len(photographs), generator=draws)[:count].sort().values)
+
+
+def accuracy(classifier, photographs):
+    """Return the share of photographs that are seen as what they are."""
+    found = torch.cat(
+        [classifier.head(classifier.features(x)).argmax(1) for x in photographs.images.split(250)]
+    )
+    return round(float((found == photographs.labels).float().mean()), 4)
+
+
+def untrained(classifier, seed):
+    """Return a copy of a classifier with the random weights that training begins with."""
+    torch.manual_seed(seed)
+    twin = copy.deepcopy(classifier)
+    for module in twin.network.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return twin
 
 
 def one(classifier, photographs, how, limit, permutations, masks):
@@ -69,6 +88,7 @@ def main():
     parser.add_argument(
         "--samplings", nargs="+", default=["strongest", "random", "all", "foreground", "background"]
     )
+    parser.add_argument("--untrained", type=int, default=2, help="controls with random weights a data set")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -80,24 +100,24 @@ def main():
             runs.append((path, runs[1][1], runs[1][2]))
         elif args.cifar:
             runs.append((path, "cifar10 test", subset(load_cifar10("test", args.cifar), args.images, 0)))
-    results, masks = [], {}  # of each data set, found once
+    results, masks, seen = [], {}, set()  # masks of each data set, found once
     for model, data, photographs in runs:
         classifier = lis.load_classifier(model)
-        seen = torch.cat(
-            [classifier.head(classifier.features(part)).argmax(1) for part in photographs.images.split(250)]
-        )
-        accuracy = float((seen == photographs.labels).float().mean())
-        for how in args.samplings:
-            if how in GROUND and data not in masks:
-                masks[data] = activations.foreground_masks(photographs)
-            found = one(classifier, photographs, how, args.limit, args.permutations, masks.get(data))
-            name = model if isinstance(model, str) else model.stem
-            results.append({"model": name, "data": data, "images": len(photographs), "accuracy": round(accuracy, 4),
-                            "sampling": how, **found})  # fmt: skip
-            for kind in ("knee", "even"):
-                told = found[kind]
-                print(name, data, how, kind, "purity", told["purity"], "excess", told["excess"],
-                      "noise", told["noise"], told["trends"]["excess"], flush=True)  # fmt: skip
+        named = [(model if isinstance(model, str) else model.stem, classifier)]
+        if data not in seen:
+            named += [(f"untrained {seed}", untrained(classifier, seed)) for seed in range(args.untrained)]
+        seen.add(data)
+        for name, network in named:
+            for how in args.samplings:
+                if how in GROUND and data not in masks:
+                    masks[data] = activations.foreground_masks(photographs)
+                found = one(network, photographs, how, args.limit, args.permutations, masks.get(data))
+                results.append({"model": name, "data": data, "images": len(photographs), "sampling": how,
+                                "accuracy": accuracy(network, photographs), **found})  # fmt: skip
+                for kind in ("knee", "even"):
+                    told = found[kind]
+                    print(name, data, how, kind, "purity", told["purity"], "excess", told["excess"],
+                          "noise", told["noise"], told["trends"]["excess"], flush=True)  # fmt: skip
     versions = {
         name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn", "kmapper")
     }
