@@ -16,7 +16,7 @@ from lis_toolkit.saliency import (
     load_explanations,
     save_explanations,
 )
-from lis_toolkit.saliency.comparison import group_overlap, map_overlap
+from lis_toolkit.saliency.comparison import group_overlap, map_agreement
 from lis_toolkit.saliency.overlays import heat_colours, heat_on, tile_of, tile_size
 from tiny_saliency import small_classifier, small_images
 
@@ -160,8 +160,8 @@ def test_measures_of_agreement():
     # Best Jaccard indices: {0, 1} has 2/3 with {0, 1, 2}, {2, 3} has 1/3 and {4} 1/2 with {3, 4}.
     assert group_overlap(one, other, np.array([1, 1, 1, 1, 2.0])) == pytest.approx(0.5)
     a, b = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 5.0]])
-    assert map_overlap(a, b) == pytest.approx(0.5 / 1.5) and map_overlap(b, b * 3) == 1
-    assert map_overlap(a, a * 0) == 0 and map_overlap(a * 0, a * 0) == 1
+    assert map_agreement(a, b) == pytest.approx(0.5 / 1.5) and map_agreement(b, b * 3) == 1
+    assert map_agreement(a, a * 0) == 0 and map_agreement(a * 0, a * 0) == 1
 
 
 def test_ways_of_clustering_compared():
@@ -173,7 +173,7 @@ def test_ways_of_clustering_compared():
         one, other = tsne[i].layers[0], pca[i].layers[0]
         row = table[(table["image"] == i) & (table["way"] == "PCA, Ward")].iloc[0]
         assert row["rand"] == pytest.approx(adjusted_rand_score(one.labels, other.labels))
-        assert row["merged"] == pytest.approx(map_overlap(one.merged(), other.merged()))
+        assert row["merged"] == pytest.approx(map_agreement(one.merged(), other.merged()))
         assert (row["k"], row["k_reference"]) == (other.k, one.k)
     chance = table[table["way"] == "shuffled"]
     assert chance["rand"].abs().max() < 0.5 and chance["merged"].isna().all()

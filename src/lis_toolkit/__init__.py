@@ -86,6 +86,7 @@ from .quality import class_agreement, coverage_density, frechet_distance, neares
 from .saliency import (
     Explanation,
     explain_images,
+    explain_walk,
     explanation_figure,
     grad_cam,
     label_by_parts,
@@ -160,6 +161,7 @@ __all__ = [
     "entries",
     "explain_globally",
     "explain_images",
+    "explain_walk",
     "explanation_figure",
     "extract_activations",
     "extract_features",

@@ -15,6 +15,7 @@ from .counterfactuals.command import add_arguments as add_counterfactual_argumen
 from .errors import LisError
 from .observers.command import add_arguments as add_observe_arguments
 from .rankings.command import add_arguments as add_rank_arguments
+from .saliency.command import add_arguments as add_explain_arguments
 from .sweep.command import add_arguments as add_sweep_arguments
 from .sweep.command import run_sweep_command
 from .topology.command import add_arguments as add_topology_arguments
@@ -181,6 +182,11 @@ def build_parser() -> argparse.ArgumentParser:
         "counterfactual", help="what has to change for a picture to be of another class"
     )
     add_counterfactual_arguments(counterfactual)
+
+    explain = commands.add_parser(
+        "explain", help="what of a picture speaks for its class, layer by layer: clusters of feature maps"
+    )
+    add_explain_arguments(explain)
 
     topology = commands.add_parser(
         "topology", help="the shape of each layer's activations, and how far layers are apart"

@@ -15,6 +15,9 @@ from .overlap import PictureLabels, map_overlap, part_masks
 from .part_label_plots import part_label_figure
 from .part_labels import label_by_parts, part_coverage, part_label_shares
 from .perturbation import baseline_images, curve_area, perturbation_curves, pixel_ranks
+from .walk import WalkExplanation, explain_walk
+from .walk_controls import control_walks
+from .walk_figures import walk_figure
 from .weights import kept_maps, map_weights
 
 __all__ = [
@@ -24,15 +27,18 @@ __all__ = [
     "Faithfulness",
     "LayerExplanation",
     "PictureLabels",
+    "WalkExplanation",
     "accounting_figure",
     "baseline_images",
     "cluster_maps",
     "cluster_table",
     "compare_clusterings",
     "control_maps",
+    "control_walks",
     "curve_area",
     "explain_images",
     "explain_layer",
+    "explain_walk",
     "explanation_figure",
     "explanation_maps",
     "faithfulness_figure",
@@ -55,5 +61,6 @@ __all__ = [
     "save_explanations",
     "stream_explanations",
     "upsampled",
+    "walk_figure",
     "weights_accounted",
 ]

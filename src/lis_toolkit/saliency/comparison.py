@@ -20,15 +20,15 @@ from .gradients import ask, checked_images, layer_gradients, spatial_layers
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare_clusterings", "group_overlap", "map_overlap"]
+__all__ = ["compare_clusterings", "group_overlap", "map_agreement"]
 
 
-def map_overlap(one: torch.Tensor, other: torch.Tensor) -> float:
+def map_agreement(one: torch.Tensor, other: torch.Tensor) -> float:
     """Sum of the smaller over the sum of the larger of two maps >= 0, each divided by its sum: 1 for equal ones.
 
     Examples
     --------
-    >>> map_overlap(torch.eye(2), torch.eye(2))
+    >>> map_agreement(torch.eye(2), torch.eye(2))
     1.0
     """
     a, b = (m.double() / m.double().sum() if float(m.sum()) > 0 else m.double() for m in (one, other))
@@ -78,7 +78,7 @@ def compare_clusterings(
     -------
     DataFrame: image, layer, title, way ("t-SNE, start 0", ..., "PCA, Ward", "shuffled"), rand (adjusted Rand index of
     the kept maps' groups: 1 equal, 0 as by chance), groups (`group_overlap`, of the reference's in the other), merged
-    (`map_overlap` of the merged maps), k, k_reference, accounted, accounted_reference. Layers with fewer than five kept
+    (`map_agreement` of the merged maps), k, k_reference, accounted, accounted_reference. Layers with fewer than five kept
     maps are left out: there is hardly a choice.
 
     Raises
@@ -131,7 +131,7 @@ def _agreement(
         labels = other.labels.numpy()
         rows.append(
             (image, reference.layer.name, reference.layer.title, name, adjusted_rand_score(own, labels),
-             group_overlap(own, labels, weights), map_overlap(reference.merged(), other.merged()), other.k,
+             group_overlap(own, labels, weights), map_agreement(reference.merged(), other.merged()), other.k,
              reference.k, other.accounted, reference.accounted)
         )  # fmt: skip
     shuffled = np.random.default_rng(seed).permutation(own)
