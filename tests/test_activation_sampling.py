@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lis_toolkit import load_fashion
+from lis_toolkit import load_classifier, load_fashion
 from lis_toolkit.activations import extract as extract_module
 from lis_toolkit.activations import (
     extract_activations,
@@ -111,10 +111,27 @@ def test_foreground_and_background_by_a_loop(classifier, how):
             for c in range(4):
                 top, bottom, left, right = boxes[r, c].tolist()
                 own = MASKS[i, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].float().mean()
-                field = MASKS[i, top:bottom, left:right].float().mean()
+                field = MASKS[i, top:bottom, left:right].sum() / 25  # of 5 x 5, also at the border
                 shares[r, c] = (round(float(field), 5), float(own))
         best = sorted(shares.values(), reverse=how == "foreground")[:3]
         assert [shares[tuple(p)] for p in cloud.positions[cloud.images == i].tolist()] == best
+
+
+def test_deep_layers_of_the_bundled_classifier_look_at_the_garment_and_away_from_it():
+    """Their fields are most of the image; at the corners they miss its far side, where there is nothing."""
+    classifier, x = load_classifier("fashion"), load_fashion("sample").images[::50]
+    garment = x[:, 0] > 0
+    for name, side in (("body.9", 4), ("body.15", 8)):
+        shares = {}
+        for how in ("foreground", "background"):
+            cloud = sample_points(classifier, x, name, how, masks=garment)[name]
+            places = zip(cloud.images.tolist(), cloud.positions.tolist(), strict=True)
+            own = [
+                garment[i, r * side : (r + 1) * side, c * side : (c + 1) * side].float().mean()
+                for i, (r, c) in places
+            ]
+            shares[how] = float(torch.stack(own).mean())
+        assert shares["foreground"] > 0.8 and shares["background"] < 0.25, (name, shares)
 
 
 def test_a_layer_that_sees_everything_is_chosen_by_its_own_place(classifier):

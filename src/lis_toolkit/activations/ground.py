@@ -53,10 +53,12 @@ class Ground:
     def order(self, layer: Layer, masks: Tensor, draws: np.ndarray, how: str) -> Tensor:
         """Return all positions of each image, int64 [n, h w]: for "foreground" by falling, else by rising share.
 
-        Equal shares, as deep layers have whose fields are the whole image, are ordered by the mask's share of the
-        position's own place, and equal ones of these by the draws [n, h w].
+        Where a field reaches over the border there is no foreground: without this, the corners of deep layers, whose
+        fields miss only the far side of the image, would have the largest shares. Equal shares, as deep layers have
+        that see all from anywhere, are ordered by the mask's share of the position's own place, and equal ones of
+        these by the draws [n, h w].
         """
-        shares, own = (box_means(masks, boxes).numpy() for boxes in self.boxes[layer.name])  # [n, h w]
+        shares, own = (box_shares(masks, boxes).numpy() for boxes in self.boxes[layer.name])  # [n, h w]
         sign = -1 if how == "foreground" else 1
         keys = (draws, sign * own.round(9), sign * shares.round(9))  # the last counts most
         return torch.from_numpy(np.lexsort(keys, axis=-1))
@@ -81,9 +83,9 @@ def seen_masks(classifier: Classifier, masks: Tensor) -> Tensor:
     return torch.nn.functional.interpolate(masks[:, None].double(), size, mode="bilinear")[:, 0]
 
 
-def box_means(masks: Tensor, boxes: Tensor) -> Tensor:
-    """Return the mean of masks [N, H, W] inside boxes [h, w, 4], float64 [N, h w]."""
+def box_shares(masks: Tensor, boxes: Tensor) -> Tensor:
+    """Return the sum of masks [N, H, W] inside boxes [h, w, 4], by the area of the largest box: float64 [N, h w]."""
     sums = torch.nn.functional.pad(masks.double().cumsum(1).cumsum(2), (1, 0, 1, 0))  # [N, H + 1, W + 1]
     top, bottom, left, right = boxes.flatten(0, 1).unbind(1)
     inside = sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
-    return inside / ((bottom - top) * (right - left))
+    return inside / ((bottom - top) * (right - left)).max()

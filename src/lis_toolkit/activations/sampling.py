@@ -88,7 +88,7 @@ def sample_points(
     how
         "strongest": the positions whose channel vector has the largest L2 norm (equal ones: the first); "random";
         "all"; "foreground" and "background": those with the largest and the smallest share of foreground in their
-        receptive field (equal ones: in their own place in the image, then by a draw).
+        receptive field, with nothing outside the image (equal ones: in their own place in it, then by a draw).
     per_image
         Positions of each image, at most all there are; of no meaning for "all".
     limit
