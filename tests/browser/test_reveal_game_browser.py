@@ -178,6 +178,30 @@ def test_dark_theme_and_a_narrow_window_can_be_read(ann):
         ann.notebook.theme("JupyterLab Light")
 
 
+def test_a_page_loaded_anew_shows_what_was_typed(ann, notebook):
+    question = ann.ask("[*ann.session.question.key]")
+    ann.text.fill("half a wo")
+    ann.root.get_by_label("Shirt", exact=True).check()
+    lab.eventually(lambda: check_draft(ann))
+    notebook.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    notebook.page.reload()
+    notebook.page.wait_for_function(lab.IDLE, arg=notebook.name, timeout=90_000)
+    ann.root.locator(".lis-picture canvas").wait_for(timeout=60_000)
+    ann.text.wait_for()
+    lab.eventually(lambda: check_fields(ann))
+    assert ann.ask("[*ann.session.question.key]") == question
+    ann.check_picture(ann.ask("ann.session.step"))
+
+
+def check_draft(player):
+    assert player.ask(f"[{player.name}.form.draft, {player.name}.form.guess]") == ["half a wo", "Shirt"]
+
+
+def check_fields(player):
+    assert player.text.input_value() == "half a wo"
+    assert player.root.locator("input:checked").input_value() == "Shirt"
+
+
 def test_a_new_kernel_goes_on_where_the_player_stopped(ann, notebook, server):
     question, step = ann.ask("[*ann.session.question.key]"), ann.ask("ann.session.step")
     ann.text.focus()

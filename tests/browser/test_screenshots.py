@@ -70,6 +70,7 @@ game = RevealGame(lis.explain_images(classifier, coats, layers=["body.9"], metho
 for _ in range(3):
     game.session.more()
 game.refresh()
+game.form.draft, game.form.guess = "white collar", "Coat"
 game
 """),
     "mapper_explorer": (".lis-mapper", """

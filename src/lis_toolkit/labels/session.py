@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ class GameSession:
     >>> session.submit("long sleeve", "Coat")
     """
 
-    def __init__(self, game: Game, answers: Answers | str, player: str) -> None:
+    def __init__(self, game: Game, answers: Answers | str | os.PathLike[str], player: str) -> None:
         if not isinstance(game, Game):
             raise LisError(f"the game is {type(game).__name__}; a Game was expected.")
         name = player.strip() if isinstance(player, str) else ""

@@ -11,12 +11,12 @@ function render({ model, el }) {
   const more = element("button", { type: "button", class: "lis-game-more" });
   const text = element("input", {
     id: `${id}-text`, type: "text", autocomplete: "off", maxlength: model.get("longest"),
-    placeholder: "for instance: long sleeve", "aria-describedby": `${id}-hint`,
+    placeholder: "a word or two", "aria-describedby": `${id}-hint`,
   });
   const label = element("label", { for: `${id}-text` }, "What do you see?");
   const hint = element(
     "div", { id: `${id}-hint`, class: "lis-game-hint" },
-    "A word or two, not the class itself. Enter submits, ↓ shows more.",
+    "Not the class itself. Enter submits, ↓ shows more.",
   );
   const classes = element("fieldset", {}, element("legend", {}, "Which class is the picture of?"));
   const options = element("div", { class: "lis-game-classes" });
