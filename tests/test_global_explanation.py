@@ -144,6 +144,13 @@ def test_tables_that_are_none_are_refused():
         explain_globally(by_parts(), score="points")
 
 
+def test_more_labels_than_can_be_compared_are_told(game, labels, monkeypatch):
+    monkeypatch.setattr("lis_toolkit.labels.global_explanation.MOST_LABELS", 3)
+    with pytest.raises(LisError, match="there are 4 different labels.* embed=None"):
+        explain_globally(labels, game)
+    assert len(explain_globally(labels, game, embed=None).table) == 5
+
+
 def test_it_is_on_disk_and_back(game, labels, tmp_path):
     found = explain_globally(labels, game)
     found.save(tmp_path / "coat")

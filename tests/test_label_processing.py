@@ -212,6 +212,14 @@ def test_words_and_letters_are_those_of_scikit_learn():
     assert vectors[0] @ vectors[1] > SAME and not choose_embedding("tfidf").encode(["", ""]).any()
 
 
+def test_of_very_many_texts_the_rarest_runs_are_left_out(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 300 * 20)
+    texts = [f"sleeve {a}{b}{c}" for a, b, c in itertools.product("abcdefg", repeat=3)][:300]
+    vectors = choose_embedding("tfidf").encode(texts)
+    assert vectors.shape[0] == 300 and vectors.shape[1] <= 2 * 256
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1)
+
+
 # Groups.
 
 

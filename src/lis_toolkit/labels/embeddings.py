@@ -51,6 +51,8 @@ LOST = (
 SAME = 0.4  # cosine distance up to which texts count as one where nothing else decides: of `SYNONYMS`, Sentence-BERT
 # merges 12 of 20, and none of as many unrelated pairs; at 0.5 it merges 15 and 1
 
+LARGEST = 25_000_000  # numbers of a table of words, and of one of letters: 0.2 GB each
+
 # Pairs that mean about the same, for a measure of what an embedding merges; of garments and of everyday things.
 SYNONYMS = (
     ("sleeve", "arm"), ("shoe", "footwear"), ("bag", "purse"), ("trousers", "pants"),
@@ -255,7 +257,8 @@ def _tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
     listed = list(texts)
     if not any(text.strip() for text in listed):
         return np.zeros((len(listed), 1))
-    words = TfidfVectorizer(analyzer=_stems)
-    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4))
+    most = max(256, LARGEST // len(listed))  # of many texts the rarest words and runs are left out
+    words = TfidfVectorizer(analyzer=_stems, max_features=most)
+    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), max_features=most)
     both = [np.asarray(made.fit_transform(listed).todense()) for made in (words, letters)]
     return unit_rows(np.concatenate(both, axis=1))

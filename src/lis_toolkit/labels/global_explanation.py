@@ -33,6 +33,7 @@ __all__ = ["GlobalExplanation", "explain_globally"]
 FORMAT = "lis_toolkit global explanation 1"
 TABLE, PICTURES, MANIFEST = "labels.parquet", "pictures.safetensors", "manifest.json"
 COLUMNS = ("class", "layer", "rank", "label", "score", "pictures", "of", "texts", "images", "examples")
+MOST_LABELS = 5000  # whose distances to each other fit into memory (0.2 GB)
 NONE = "none"  # what a table of labels by parts has for a cluster that covers no part
 
 
@@ -179,7 +180,8 @@ def explain_globally(
 
     Raises
     ------
-    LisError : no labels, a table that lacks columns, scores that are not finite.
+    LisError : no labels, a table that lacks columns, scores that are not finite, more than 5,000 different
+        labels to compare.
 
     Notes
     -----
@@ -326,6 +328,11 @@ def _same_labels(rows: Sequence[dict[str, Any]], how: Embedding | None) -> dict[
     texts = sorted(weight)
     if how is None or len(texts) < 2:
         return {text: text for text in texts}
+    if len(texts) > MOST_LABELS:
+        raise LisError(
+            f"there are {len(texts)} different labels; more than {MOST_LABELS} can't be compared at once. "
+            "Give embed=None, which puts equal ones together only."
+        )
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
