@@ -51,9 +51,8 @@ def agreement(state: Any, photographs: Any, per_class: int) -> list[dict[str, An
     ]
     rows = torch.cat([(pairs.labels == k).nonzero()[:6, 0] for k in sleeved])
     chosen = np.flatnonzero(np.isin(photographs.labels.numpy(), sleeved))
-    measures = lis.measure_photographs(
-        lis.load_segmenter("fashion-pictures"), photographs.images[torch.as_tensor(chosen)]
-    )
+    worn = photographs.subset(torch.as_tensor(chosen))
+    measures = lis.measure_photographs(lis.load_segmenter("fashion-pictures"), worn.images)
     told = score_units(
         state.subset(chosen), part_attributes(measures, ["sleeve.area"]), "sleeve.area",
         within=worn.labels,
@@ -67,8 +66,8 @@ def agreement(state: Any, photographs: Any, per_class: int) -> list[dict[str, An
         ranking = lis.rank_units(screened.to_frame(), "sleeve", "area")
         for view in ("auc", "weight"):
             one = compare_with_ranking(told, ranking, view=view)
-            found.append({"set": way, "view": view, "spearman": one.spearman, "low": one.low, "high": one.high, "p": one.p,
-                          "same_sign": one.same_sign, "units": one.units, "photographs": len(chosen),
+            found.append({"set": way, "view": view, "spearman": one.spearman, "low": one.low, "high": one.high,
+                          "p": one.p, "same_sign": one.same_sign, "units": one.units, "photographs": len(chosen),
                           "disagreeing": one.disagreeing(6), "r2_of_all_units": told.attrs["r2"]})  # fmt: skip
     return found
 
