@@ -10,7 +10,14 @@ from PIL import Image
 from lis_toolkit.classifiers import save_classifier
 from lis_toolkit.errors import LisError
 from lis_toolkit.images import save_png
-from lis_toolkit.observers import Observers, class_attributes, draw_pictures, observe_state, train_observers
+from lis_toolkit.observers import (
+    Observers,
+    class_attributes,
+    command,
+    draw_pictures,
+    observe_state,
+    train_observers,
+)
 from lis_toolkit.observers.command import add_arguments, run
 from lis_toolkit.own_images import load_photographs
 from tiny import CLASSES, tiny_classifier, tiny_generator
@@ -54,7 +61,7 @@ def common(folder):
 def written(place, tmp_path_factory):
     folder, _ = place
     out = tmp_path_factory.mktemp("out") / "observed"
-    run(parsed(*common(folder), "--attributes", "class,statistics", "--out", out))
+    run(parsed(*common(folder), "--out", out))
     return out
 
 
@@ -75,6 +82,18 @@ def test_the_tables_are_the_librarys(place, written):
     assert len(pd.read_parquet(written / "preferred.parquet")) == sum(
         state.width(name) for name in state.layers
     )
+
+
+def test_attributes_are_joined_in_the_order_asked_for(place):
+    folder, classifier = place
+    photographs = load_photographs(folder / "pictures", classifier)
+    options = parsed(*common(folder), "--attributes", "statistics,class", "--out", "unused")
+    found = command._attributes(options, photographs)
+    assert found.names[-1] == "class" and {"luminance", "contrast"} <= set(found.names)
+    one = photographs.subset(photographs.labels == 1)
+    options = parsed(*common(folder), "--out", "unused")
+    with pytest.raises(LisError, match="the images are of one class"):
+        command._attributes(options, one)
 
 
 def test_figures_and_summary_are_written_whole(written):
