@@ -78,8 +78,8 @@ def compare_clusterings(
     -------
     DataFrame: image, layer, title, way ("t-SNE, start 0", ..., "PCA, Ward", "shuffled"), rand (adjusted Rand index of
     the kept maps' groups: 1 equal, 0 as by chance), groups (`group_overlap`, of the reference's in the other), merged
-    (`map_agreement` of the merged maps), k, k_reference, accounted, accounted_reference. Layers with fewer than five kept
-    maps are left out: there is hardly a choice.
+    (`map_agreement` of the merged maps), k, k_reference, accounted, accounted_reference. Layers with fewer than five
+    kept maps are left out: there is hardly a choice.
 
     Raises
     ------
