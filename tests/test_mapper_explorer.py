@@ -10,6 +10,7 @@ import torch
 from lis_toolkit import LisError, Photographs
 from lis_toolkit.activations import sample_points
 from lis_toolkit.topology import MapperGraph, mapper_graph
+from lis_toolkit.topology.mapper_plots import class_colours
 from lis_widgets import MapperExplorer
 from tiny import CLASSES, tiny_classifier, tiny_generator
 
@@ -64,6 +65,9 @@ def test_it_opens_with_the_largest_node_of_the_last_convolution(world, explorer)
         state.graph.settings["eps"], rel=1e-3
     )
     assert "purity" in explorer.facts.value
+    colours = class_colours(state.graph)
+    for k, name in enumerate(CLASSES):
+        assert f'background:{colours[k]}"></i>{k} {name}<' in explorer.legend.value
 
 
 def test_every_control_makes_its_graph(world, explorer):
@@ -193,7 +197,7 @@ def test_it_refuses_at_once_what_can_never_work(world):
 def test_without_labels_and_as_a_page_without_a_kernel(world):
     photographs, hows = world
     explorer = MapperExplorer(hows["random"], photographs.images, intervals=8)
-    assert explorer.mix.figures == [] and "purity" not in explorer.facts.value
+    assert explorer.mix.figures == [] and "purity" not in explorer.facts.value and explorer.legend.value == ""
     text = explorer.static_view()
     assert text.count("<img") == len(explorer.picture.panels) and "mapper graph: nodes" in text
     explorer.close()

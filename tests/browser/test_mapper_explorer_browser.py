@@ -27,7 +27,7 @@ class Page:
         self.notebook, self.page = notebook, notebook.page
         self.root = self.page.locator(".lis-mapper").first
         self.plot = self.root.locator(".lis-mapper-graph .js-plotly-plot")
-        self.plot.locator(".legendtext").first.wait_for(state="attached", timeout=60_000)
+        self.plot.locator(".scatterlayer .trace").first.wait_for(state="attached", timeout=60_000)
         self.canvases = self.root.locator(".lis-picture canvas")
         self.canvases.first.wait_for(timeout=60_000)
 
@@ -95,7 +95,7 @@ def test_it_opens_with_the_largest_node(page):
     page.check_images()
     facts = page.root.locator(".lis-facts").inner_text()
     assert "purity" in facts and "at the knee" in facts and "in no node" in facts
-    legend = page.plot.locator(".legendtext").all_text_contents()
+    legend = page.root.locator(".lis-swatches span").all_text_contents()
     assert legend[:2] == ["0 T-shirt/top", "1 Trouser"] and len(legend) == 10
 
 

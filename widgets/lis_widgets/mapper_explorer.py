@@ -11,6 +11,7 @@ from typing import Any
 import ipywidgets
 
 from lis_toolkit.errors import LisError
+from lis_toolkit.topology.mapper import LIMIT
 from lis_toolkit.topology.mapper_session import MapperSession
 from lis_toolkit.topology.mapper_state import MapperSetting, MapperState, NodeSheet
 
@@ -84,7 +85,7 @@ class MapperExplorer(Snapshot, ipywidgets.VBox):
         overlap: float = 0.3,
         eps: float | None = None,
         min_samples: int = 5,
-        limit: int | None = 20_000,
+        limit: int | None = LIMIT,
         seed: int = 0,
     ) -> None:
         self.session = MapperSession(
@@ -104,7 +105,7 @@ class MapperExplorer(Snapshot, ipywidgets.VBox):
         self._build_controls(MapperSetting(layer, how, intervals, overlap, eps, min_samples))
         self.message = Message()
         self.graph, self.mix = Charts(), Charts()
-        self.facts = ipywidgets.HTML()
+        self.facts, self.legend = ipywidgets.HTML(), ipywidgets.HTML()
         self.picture = Picture(target=96)
         self.code_box = CodeBox()
         self._live = Live(self._compute, self._show, self._fail)
@@ -147,7 +148,7 @@ class MapperExplorer(Snapshot, ipywidgets.VBox):
         )
         left = ipywidgets.VBox([self.facts, label, self.nodes, self.mix])
         left.add_class("lis-ranking")
-        right = ipywidgets.VBox([self.graph, self.message])
+        right = ipywidgets.VBox([self.graph, self.legend, self.message])
         right.add_class("lis-right")
         body = ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})
         body.add_class("lis-body")
@@ -277,6 +278,7 @@ class MapperExplorer(Snapshot, ipywidgets.VBox):
             if fresh:
                 self.nodes.options = state.nodes()
                 self.facts.value = _facts_html(state.facts())
+                self.legend.value = _legend_html(state.legend())
                 if self.knee.value:
                     self.eps.value = float(f"{state.graph.settings['eps']:.4g}")
             self.nodes.value = node
@@ -382,3 +384,10 @@ def _number(
 def _facts_html(facts: Sequence[tuple[str, str]]) -> str:
     rows = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in facts)
     return f'<dl class="lis-facts">{rows}</dl>'
+
+
+def _legend_html(entries: Sequence[tuple[str, str]]) -> str:
+    shown = "".join(
+        f'<span><i style="background:{colour}"></i>{escape(text)}</span>' for colour, text in entries
+    )
+    return f'<div class="lis-swatches">{shown}</div>' if entries else ""

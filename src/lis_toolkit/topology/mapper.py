@@ -17,7 +17,7 @@ from .mapper_graph import MapperGraph
 
 __all__ = ["MapperGraph", "mapper_graph", "shared_members"]
 
-LIMIT = 20_000  # points; worst case 3.2 GB for DBSCAN's lists of neighbours
+LIMIT = 10_000  # points; worst case 0.8 GB for DBSCAN's lists of neighbours
 MOST_BYTES = 4 << 30
 MOST_MEMBERSHIPS = 50_000_000  # of points in intervals: with overlaps near 1 every point is in every interval
 

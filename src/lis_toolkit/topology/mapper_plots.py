@@ -18,7 +18,7 @@ from .mapper_layout import node_radii, place_nodes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["class_colours", "graph_parts", "mapper_figure", "mapper_sheet"]
+__all__ = ["class_colours", "graph_parts", "legend_entries", "mapper_figure", "mapper_sheet"]
 
 MOST_CLASSES = 12  # with colours of their own; the others are grey together
 OTHER, LINE, PLAIN = "#9a9a9a", "#8c8c8c", "#5b8db8"
@@ -47,6 +47,20 @@ def class_colours(graph: MapperGraph) -> dict[int, str]:
     if len(graph.classes) <= MOST_CLASSES:
         return {k: palette[k] for k in sorted(present)}
     return dict(zip(sorted(present), palette, strict=True))
+
+
+def legend_entries(graph: MapperGraph) -> list[tuple[str, str]]:
+    """Return colour and text of each class that has a colour, and of the others together.
+
+    Examples
+    --------
+    >>> legend_entries(graph)[0]
+    ('#0072B2', '0 T-shirt/top')
+    """
+    colours = class_colours(graph)
+    entries = [(colour, f"{k} {cut(graph.classes[k], NAME)}") for k, colour in colours.items()]
+    others = bool(np.delete(graph.counts.sum(axis=0), list(colours)).any())
+    return [*entries, (OTHER, "other classes")] if others else entries
 
 
 def _slices(graph: MapperGraph, node: int, colours: dict[int, str]) -> list[tuple[int | None, float, float]]:
@@ -205,9 +219,7 @@ def mapper_sheet(graph: MapperGraph, seed: int = 0) -> Figure:
     axes.set_axis_off()
     axes.set_title(_title(graph), fontsize=9, color=INK, loc="left", wrap=True, parse_math=False)
     if colours:
-        named = [Patch(facecolor=colours[k], label=f"{k} {cut(graph.classes[k], NAME)}") for k in colours]
-        if _has_others(graph, colours):
-            named.append(Patch(facecolor=OTHER, label="other classes"))
+        named = [Patch(facecolor=colour, label=text) for colour, text in legend_entries(graph)]
         legend = figure.legend(handles=named, loc="outside right upper", frameon=False, fontsize=8)
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -301,10 +313,6 @@ def _ink(colour: str) -> str:
     r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     light = 0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2
     return "#000000" if light > 0.18 else "#ffffff"
-
-
-def _has_others(graph: MapperGraph, colours: dict[int, str]) -> bool:
-    return bool(np.delete(graph.counts.sum(axis=0), list(colours)).any())
 
 
 def _title(graph: MapperGraph) -> str:

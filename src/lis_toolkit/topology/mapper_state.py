@@ -10,7 +10,7 @@ import numpy as np
 
 from ..files import atomic_path
 from .mapper_graph import MapperGraph
-from .mapper_plots import graph_parts, mapper_sheet
+from .mapper_plots import graph_parts, legend_entries, mapper_sheet
 from .purity import Purity
 
 __all__ = ["MapperSetting", "MapperState", "NodeSheet"]
@@ -125,24 +125,23 @@ class MapperState:
         """
         parts = graph_parts(self.graph, selected=selected, wide=1.3)
         # What was zoomed and moved stays as it is while nodes are chosen.
-        below = {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 0,
-            "yanchor": "top",
-            "itemsizing": "constant",
-        }
-        parts["layout"] |= {
-            "legend": below,
-            "height": height,
-            "autosize": True,
-            "uirevision": repr(self.setting),
-        }
+        # The legend stands beside it, as text that wraps: Plotly keeps the room of an older width for its own.
+        own = {"height": height, "autosize": True, "uirevision": repr(self.setting), "showlegend": False}
+        parts["layout"] |= own
         told = f"mapper graph, {self.graph}" + (
             "" if selected is None else f"; {self.graph.title_of(selected)}"
         )
         return {**parts, "caption": "", "description": told}
+
+    def legend(self) -> list[tuple[str, str]]:
+        """Return colour and text of each class that has one, and of the others together; empty without labels.
+
+        Examples
+        --------
+        >>> state.legend()[0]
+        ('#0072B2', '0 T-shirt/top')
+        """
+        return [] if self.graph.labels is None else legend_entries(self.graph)
 
     def save_png(self, path: str | os.PathLike[str]) -> None:
         """Write the graph as a picture, atomically, at 150 dots an inch.
