@@ -64,7 +64,7 @@ class LayerDistances:
     >>> distances.mean
     """
 
-    measure: str
+    measure: Measure
     layers_a: tuple[str, ...]
     layers_b: tuple[str, ...]
     titles_a: tuple[str, ...]
