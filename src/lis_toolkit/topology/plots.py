@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def distance_figure(*distances: LayerDistances, names: Sequence[str] | None = No
             raise LisError(f"no pair of layers has a distance ({one.label}): none of them varies.")
         image = axes.imshow(np.ma.masked_invalid(mean), cmap="cividis", vmin=0, interpolation="nearest")
         bar = figure.colorbar(image, ax=axes, shrink=0.78, aspect=26, pad=0.02, location="bottom")
-        bar.set_label(one.label, fontsize=8)
+        bar.set_label(textwrap.fill(one.label, 40), fontsize=8)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)
         rows, columns = mean.shape

@@ -90,7 +90,7 @@ def _pair(x: Any, y: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
         array = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
         if array.ndim > 2:
             array = array.reshape(len(array), -1)
-        as_points(array, name, least)
+        as_points(array if array.dtype.kind in "fiu" else value, name, least)
         both.append(array)
     if len(both[0]) != len(both[1]):
         raise LisError(
