@@ -97,7 +97,8 @@ def test_one_model_without_classes_and_some_layers(made, tmp_path, capsys):
 
 def test_what_is_wrong_is_said_and_nothing_is_written(made, tmp_path, capsys):
     for more, said in ((["--points", 2], "--points"), (["--repeats", 0], "--repeats"),
-                       (["--layers", "body.4x"], "body"), (["--classifier", "nobody"], "nobody"), (["--images", tmp_path / "none"], "none")):  # fmt: skip
+                       (["--layers", "body.4x"], "body"), (["--classifier", "nobody"], "nobody"),
+                       (["--images", tmp_path / "none"], "none")):  # fmt: skip
         assert lis(made, tmp_path / "out", *more) == 2
         assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
     asked = ["topology", "--classifier", "one", "--out", str(tmp_path / "out")]
