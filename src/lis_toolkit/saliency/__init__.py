@@ -15,6 +15,7 @@ from .overlap import PictureLabels, map_overlap, part_masks
 from .part_label_plots import part_label_figure
 from .part_labels import label_by_parts, part_coverage, part_label_shares
 from .perturbation import baseline_images, curve_area, perturbation_curves, pixel_ranks
+from .saliency_sheet import saliency_sheet
 from .walk import WalkExplanation, explain_walk
 from .walk_controls import control_walks
 from .walk_figures import walk_figure
@@ -58,6 +59,7 @@ __all__ = [
     "perturbation_curves",
     "pixel_ranks",
     "saliency_of",
+    "saliency_sheet",
     "save_explanations",
     "stream_explanations",
     "upsampled",

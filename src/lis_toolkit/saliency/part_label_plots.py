@@ -32,8 +32,8 @@ def part_label_figure(shares: pd.DataFrame, *, most: int = 12) -> Figure:
     -------
     Figure
         A panel per class; rows are labels, columns layers, from the first to the last. The colour is the excess, the
-        number of such clusters beyond those expected by chance, an image; a dot marks those whose interval lies above
-        0.
+        number of such clusters beyond those expected by chance, an image (on a scale of square roots); a dot marks
+        those whose interval lies above 0.
 
     Raises
     ------
@@ -44,6 +44,8 @@ def part_label_figure(shares: pd.DataFrame, *, most: int = 12) -> Figure:
     --------
     >>> part_label_figure(part_label_shares(labels, by=["layer"])).savefig("labels.png")
     """
+    from matplotlib.colors import PowerNorm
+
     if "title" not in shares.columns:
         raise LisError('the labels are not counted by layer: call part_label_shares(labels, by=["layer"]).')
     named = shares[shares["label"] != NONE]
@@ -68,9 +70,9 @@ def part_label_figure(shares: pd.DataFrame, *, most: int = 12) -> Figure:
                 y, x = labels.index(row["label"]), layers.index(row["title"])
                 values[y, x] = row["excess"]
                 if row["beyond"]:
-                    shade = "white" if row["excess"] > 0.5 * top else "black"
+                    shade = "white" if row["excess"] > 0.3 * top else "black"
                     panel.plot(x, y, "o", color=shade, markersize=2.5)
-        drawn = panel.imshow(values, vmin=0, vmax=top, cmap="cividis_r", aspect="auto")
+        drawn = panel.imshow(values.clip(0), norm=PowerNorm(0.5, 0, top), cmap="Blues", aspect="auto")
         panel.set_title("all classes" if group is None else cut(str(group)), fontsize=9)
         panel.set_xticks(range(len(layers)), [t.split(" · ")[0] for t in layers], rotation=90, fontsize=8)
         panel.set_yticks(range(len(labels)), labels, fontsize=8)
