@@ -313,3 +313,18 @@ def test_what_is_refused():
                          channels=1, size=(12, 12), mean=[0.0], std=[1.0])  # fmt: skip
     with pytest.raises(LisError, match="encoder without a head"):
         measure_faithfulness(encoder, x, good)
+
+
+def test_the_sheet_of_photographs_has_a_column_each_and_a_row_a_layer():
+    from lis_toolkit.saliency import saliency_sheet
+
+    classifier, x = small_classifier(), small_images(3)
+    explanations = explain_images(classifier, x, method="pca")
+    figure = saliency_sheet(explanations)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts[0] == "photograph" and texts[4] == "all layers" and texts[1].startswith("conv 1\n")
+    assert texts[5:] == [e.name for e in explanations]
+    with pytest.raises(LisError, match="other layers"):
+        saliency_sheet([*explanations, *explain_images(classifier, x[:1], layers=["body.1"], method="pca")])
+    with pytest.raises(LisError, match="empty"):
+        saliency_sheet([])
