@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import LisError
 from ..names import cut
-from ..pixel_sheet import BAD, PixelSheet
+from ..pixel_sheet import BAD, INK, PixelSheet
 from .explanation import Explanation, saliency_of
 from .overlays import heat_on, tile_of, tile_size
 
