@@ -70,7 +70,7 @@ def saliency_sheet(explanations: Iterable[Explanation], *, tile: int = 72) -> Fi
             cut(e.name, 12),
             ha="center",
             va="bottom",
-            **({} if seen else {"color": BAD}),
+            color=INK if seen else BAD,
         )
         sheet.place(tile_of(e.image, size), left, TOP, 1)
         maps = [saliency_of(e, layer.name) for layer in layers] + [saliency_of(e, "all")]
