@@ -290,6 +290,12 @@ def _between_nearest(x: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
     return matrix
 
 
+def _bounds(correlations: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % t interval of a mean correlation."""
+    _, low, high = interval_of_mean(correlations)
+    return max(low, -1.0) if low == low else low, min(high, 1.0) if high == high else high
+
+
 def _merging(
     spaces: dict[str, np.ndarray],
     labels: np.ndarray,
@@ -331,9 +337,9 @@ def _merging(
         mean = {name: matrices.mean(0) for name, matrices in found.items()}
         for one, other in (("r", "w"), ("r", LINKED), ("w", LINKED)):
             both = list(zip(found[one], found[other], strict=True))
-            _, low, high = interval_of_mean(np.array([mantel(a, b, 1, rng)[0] for a, b in both]))
+            low, high = _bounds(np.array([mantel(a, b, 1, rng)[0] for a, b in both]))
             heads = [mantel(merge_heights(a), merge_heights(b), 1, rng)[0] for a, b in both]
-            _, merging_low, merging_high = interval_of_mean(np.array(heads))
+            merging_low, merging_high = _bounds(np.array(heads))
             merging, merging_p = mantel(
                 merge_heights(mean[one]), merge_heights(mean[other]), permutations, rng
             )
