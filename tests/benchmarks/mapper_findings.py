@@ -1,6 +1,7 @@
 """Do later layers separate classes more purely? The paper's mapper, over models, data and samplings, with controls.
 
-    python tests/benchmarks/mapper_findings.py --cifar FOLDER --models FOLDER --out tests/benchmarks/results/mapper.json
+    python tests/benchmarks/mapper_findings.py --cifar FOLDER --models FOLDER \\
+        --out tests/benchmarks/results/mapper_findings.json
 
 For every model and sampling: purity by layer as in the paper, what shuffled classes give, the share of main classes,
 noise and nodes; its trend over layers; and the same with eps at a fixed share of cores, so that no layer calls more
@@ -10,10 +11,11 @@ points noise than another by its knee. Controls that nobody trained: the same ne
 import argparse
 import copy
 import importlib.metadata
+import json
 from pathlib import Path
 
 import torch
-from machine import command, hardware, report
+from machine import command, hardware
 
 import lis_toolkit as lis
 from lis_toolkit import activations
@@ -121,8 +123,11 @@ def main():
     versions = {
         name: importlib.metadata.version(name) for name in ("torch", "numpy", "scikit-learn", "kmapper")
     }
-    report({"command": command(), "hardware": hardware(), "versions": versions, "cores": CORES, "results": results},
-           args.out)  # fmt: skip
+    facts = {"command": command(), "hardware": hardware(), "versions": versions, "cores": CORES}
+    if args.out:  # a line each: sixteen thousand lines of one number would be read by nobody
+        lines = ",\n".join(json.dumps(result) for result in results)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(f'{json.dumps(facts)[:-1]}, "results": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":
