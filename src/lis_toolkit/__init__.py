@@ -105,7 +105,14 @@ from .stylegan import (
     update_mean_latents,
 )
 from .sweep import Sweep, SweepPlan, plan_sweep, sweep_units
-from .topology import MapperGraph, mapper_graph, purity_by_layer
+from .topology import (
+    MapperGraph,
+    layer_distances,
+    linear_cka,
+    mapper_graph,
+    persistence_diagrams,
+    purity_by_layer,
+)
 from .units import UnitWalk, render_activations, tune_unit
 from .zoo import entries
 
@@ -175,6 +182,8 @@ __all__ = [
     "image_statistics",
     "label_by_parts",
     "latent_centroids",
+    "layer_distances",
+    "linear_cka",
     "list_layers",
     "load_cifar10",
     "load_classifier",
@@ -196,10 +205,11 @@ __all__ = [
     "observe_state",
     "open_images",
     "part_carriers",
+    "persistence_diagrams",
     "plan_sweep",
     "principal_directions",
-    "purity_by_layer",
     "process_labels",
+    "purity_by_layer",
     "rank_units",
     "record_activations",
     "render_activations",
