@@ -21,8 +21,6 @@ __all__ = [
     "normalised_maps",
     "one_thread",
     "principal_coordinates",
-    "silhouette",
-    "tree_cuts",
     "tsne_plane",
 ]
 
@@ -85,21 +83,22 @@ def normalised_maps(maps: np.ndarray) -> np.ndarray:
 def principal_coordinates(points: np.ndarray, most: int = MOST_COMPONENTS) -> np.ndarray:
     """Coordinates of points [M, D] on their first principal components, at most `most`: [M, P].
 
-    By the eigenvectors of the M x M products: layers have more positions than maps. Each component's largest coordinate
-    is positive, components without variance are left out, and there are two at least.
+    By the M x M products, since layers have more positions than maps (scikit-learn's KernelPCA with a linear kernel).
+    Each component's largest coordinate is positive, components without variance are left out, and there are two at
+    least.
 
     Examples
     --------
     >>> principal_coordinates(np.random.default_rng(0).random((10, 64))).shape
     (10, 9)
     """
-    centred = points - points.mean(0)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    values, vectors = values[::-1][:most], vectors[:, ::-1][:, :most]
+    from sklearn.decomposition import KernelPCA
+
+    pca = KernelPCA(min(most, len(points)), kernel="linear", eigen_solver="dense")
+    coordinates = pca.fit_transform(points)  # [M, P]
+    values = pca.eigenvalues_
     some = max(2, int((values > 1e-12 * max(values[0], 0)).sum()))
-    coordinates = vectors[:, :some] * np.sqrt(np.maximum(values[:some], 0))  # [M, P]
-    largest = coordinates[np.abs(coordinates).argmax(0), np.arange(coordinates.shape[1])]
-    return coordinates * np.where(largest < 0, -1.0, 1.0)
+    return np.asarray(coordinates[:, :some])
 
 
 def tsne_plane(coordinates: np.ndarray, seed: int = 0, start: str = "pca") -> np.ndarray:
@@ -133,46 +132,6 @@ def tsne_plane(coordinates: np.ndarray, seed: int = 0, start: str = "pca") -> np
     return np.asarray(tsne.fit_transform(coordinates), np.float64)
 
 
-def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
-    """Mean silhouette (Rousseeuw 1987) of points with distances [M, M] in clusters `labels` [M], -1 .. 1.
-
-    Examples
-    --------
-    >>> silhouette(np.abs(np.subtract.outer([0.0, 0.1, 5.0, 5.1], [0.0, 0.1, 5.0, 5.1])), np.array([0, 0, 1, 1])) > 0.9
-    True
-    """
-    names, own = np.unique(labels, return_inverse=True)
-    member = np.eye(len(names))[own]  # [M, k]
-    sizes = member.sum(0)
-    sums = distances @ member  # [M, k]
-    rows = np.arange(len(own))
-    within = sums[rows, own] / np.maximum(sizes[own] - 1, 1)
-    means = sums / sizes
-    means[rows, own] = np.inf
-    nearest = means.min(1)
-    larger = np.maximum(within, nearest)
-    score = np.where(larger > 0, (nearest - within) / np.where(larger > 0, larger, 1), 0.0)
-    return float(np.where(sizes[own] == 1, 0.0, score).mean())
-
-
-def tree_cuts(tree: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Cut a tree of SciPy's `linkage` [M - 1, 4] into so many clusters each: labels int64 [counts, M].
-
-    Examples
-    --------
-    >>> tree_cuts(linkage(np.array([[0.0], [0.1], [5.0]]), "ward"), [2]).tolist()
-    [[0, 0, 1]]
-    """
-    n = len(tree) + 1
-    nodes, cuts = np.arange(n), {n: np.arange(n)}
-    for step, (one, other) in enumerate(tree[:, :2]):
-        nodes[(nodes == one) | (nodes == other)] = n + step
-        if n - step - 1 in counts:
-            _, first, own = np.unique(nodes, return_index=True, return_inverse=True)
-            cuts[n - step - 1] = np.argsort(np.argsort(first))[own]  # numbered as they come
-    return np.stack([cuts[count] for count in counts])
-
-
 def cluster_maps(
     normalised: np.ndarray, method: Method = "tsne", seed: int = 0, start: str = "pca"
 ) -> tuple[np.ndarray, float]:
@@ -194,8 +153,9 @@ def cluster_maps(
     --------
     >>> labels, score = cluster_maps(normalised_maps(maps), "pca")
     """
-    from scipy.cluster.hierarchy import linkage
+    from scipy.cluster.hierarchy import cut_tree, linkage
     from scipy.spatial.distance import pdist, squareform
+    from sklearn.metrics import silhouette_score
 
     method, seed = checked_method(method, seed)
     points = normalised.reshape(len(normalised), -1)  # [M, h w]
@@ -207,11 +167,11 @@ def cluster_maps(
     if method == "tsne":
         places = tsne_plane(places, seed, start)  # [M, 2]
     counts = list(range(FEWEST, min(MOST, len(known) - 1) + 1))
-    cuts = tree_cuts(linkage(places, "ward"), counts)  # [counts, M]
+    cuts = cut_tree(linkage(places, "ward"), counts).T  # [counts, M], each numbered as its clusters come
     distances = squareform(pdist(places))
-    scores = [silhouette(distances, cut) for cut in cuts]
+    scores = [float(silhouette_score(distances, cut, metric="precomputed")) for cut in cuts]
     best = int(np.argmax(np.round(scores, 9)))
-    return cuts[best], scores[best]
+    return cuts[best].astype(np.int64), scores[best]
 
 
 def heavy_clusters(weights: Sequence[float]) -> list[bool]:
