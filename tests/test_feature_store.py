@@ -319,6 +319,16 @@ def test_the_mode_comes_back_and_dropout_is_off(tmp_path):
     assert classifier.training and torch.is_grad_enabled()
 
 
+def test_every_module_keeps_its_own_mode(tmp_path):
+    classifier = fixed_classifier()
+    classifier.train()
+    frozen = next(module for module in classifier.modules() if not list(module.children()))
+    frozen.training = False
+    photos(tmp_path / "in", [(8, 8)])
+    extract_to_folder(classifier, tmp_path / "in", tmp_path / "out")
+    assert [m for m in classifier.modules() if not m.training] == [frozen]
+
+
 def test_a_damaged_classifier_is_named_with_the_image(tmp_path):
     classifier = fixed_classifier()
     with torch.no_grad():

@@ -116,17 +116,16 @@ def test_the_state_of_models_and_libraries_is_left_alone():
     classifier.train()
     classifier.network.body[1].training = False
     flags = [module.training for module in classifier.modules()]
-    quick = torch.backends.mkldnn.enabled if hasattr(torch.backends.mkldnn, "enabled") else None
-    before = torch.backends.mkldnn.set_flags(True)[0]
-    torch.backends.mkldnn.set_flags(before)
+    libraries = (torch.backends.mkldnn, torch.backends.nnpack)
+    for library in libraries:
+        library.set_flags(True)  # as torch has them; whatever ran before this test
     with torch.no_grad():
         explain_images(classifier, x, method="pca")
         assert not torch.is_grad_enabled()
     assert [module.training for module in classifier.modules()] == flags
     assert all(p.grad is None for p in classifier.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in classifier.modules())
-    assert torch.backends.mkldnn.set_flags(before)[0] == before
-    assert quick is None or torch.backends.mkldnn.enabled == quick
+    assert [library.set_flags(True)[0] for library in libraries] == [True, True]
     with torch.inference_mode():
         inside = explain_images(classifier, x + 0, method="pca")
     same(inside[0], explain_images(classifier, x, method="pca")[0])
@@ -209,6 +208,13 @@ def test_layers_without_positions_are_left_out_and_said():
     assert any("penultimate [10]" in note for note in explanation.notes)
 
 
+def test_the_last_nine_convolutions_are_explained():
+    network = TinyNet(widths=(4,) * 11)
+    classifier = Classifier(network.eval(), mean=[0.5], std=[0.25], channels=1, size=(12, 12), name="deep")
+    explanation = explain_images(classifier, small_images(1), method="pca")[0]
+    assert [part.layer.name for part in explanation.layers] == [f"body.{2 * i + 1}" for i in range(2, 11)]
+
+
 def test_nothing_speaks_for_the_class():
     classifier, x = small_classifier(), small_images(1)
     with torch.no_grad():
@@ -265,22 +271,23 @@ def test_the_part_that_is_cut_off_has_no_saliency():
     network = small_classifier().network
     classifier = Classifier(
         network,
-        preprocess=lambda x: (x[..., 2:-2, 4:-4] - 0.5) / 0.25,
+        preprocess=lambda x: (x[..., 2:-2, 4:-5] - 0.5) / 0.25,
         channels=1,
         size=(16, 20),
         name="cropped",
     )
     x = torch.rand(1, 1, 16, 20, generator=torch.Generator().manual_seed(0))
     explanation = explain_images(classifier, x, layers=["body.3"], method="pca")[0]
-    assert explanation.seen == (2, 4, 12, 12)
+    assert explanation.seen == (2, 4, 12, 11)  # top, left, height, width
     whole = saliency_of(explanation)
-    inside = whole[2:-2, 4:-4]
+    inside = whole[2:-2, 4:-5]
     assert (
         whole.shape == (16, 20)
         and float(inside.sum()) == pytest.approx(float(whole.sum()))
         and inside.sum() > 0
     )
-    alone = explain_images(small_classifier(), x[..., 2:-2, 4:-4], layers=["body.3"], method="pca")[0]
+    cropped = Classifier(network, mean=[0.5], std=[0.25], channels=1, size=(12, 11), name="small")
+    alone = explain_images(cropped, x[..., 2:-2, 4:-5], layers=["body.3"], method="pca")[0]
     assert torch.allclose(saliency_of(alone), inside, atol=1e-6)
     assert saliency_of(explanation, size=(8, 10)).shape == (8, 10)
 

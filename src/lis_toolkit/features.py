@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .classifiers import Classifier
+from .classifiers.penultimate import evaluating
 from .errors import LisError
 from .images import check_images
 
@@ -134,24 +135,21 @@ def extract_features(
     logits = torch.empty(len(x), classifier.num_classes)
     waiting: list[Features] = []
     done = 0
-    training = {module: module.training for module in classifier.modules()}  # a frozen norm keeps its own
-    classifier.eval()
-    try:
-        with tqdm(total=len(x), desc="features", unit="image", disable=not progress) as bar:
-            for features in stream:
-                waiting.append(features)
-                rows = sum(map(len, waiting))
-                if rows >= ROWS_ON_DEVICE or done + rows == len(x):
-                    r[done : done + rows] = torch.cat([f.r for f in waiting])
-                    logits[done : done + rows] = torch.cat(
-                        [f.r[:, :0] if f.logits is None else f.logits for f in waiting]
-                    )
-                    done += rows
-                    waiting.clear()
-                bar.update(len(features))
-    finally:
-        for module, flag in training.items():
-            module.training = flag
+    with (
+        evaluating(classifier),
+        tqdm(total=len(x), desc="features", unit="image", disable=not progress) as bar,
+    ):
+        for features in stream:
+            waiting.append(features)
+            rows = sum(map(len, waiting))
+            if rows >= ROWS_ON_DEVICE or done + rows == len(x):
+                r[done : done + rows] = torch.cat([f.r for f in waiting])
+                logits[done : done + rows] = torch.cat(
+                    [f.r[:, :0] if f.logits is None else f.logits for f in waiting]
+                )
+                done += rows
+                waiting.clear()
+            bar.update(len(features))
     if not (bool(torch.isfinite(r).all()) and bool(torch.isfinite(logits).all())):
         raise LisError(
             f"{classifier.name} gives NaN or infinite activations for images in [0, 1]: its weights are damaged."

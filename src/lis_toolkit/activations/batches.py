@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..classifiers import Classifier
+from ..classifiers.penultimate import evaluating
 from ..datasets import Photographs
 from ..errors import LisError
 from ..features import check_images_for
@@ -56,18 +57,6 @@ def network_inputs(classifier: Classifier, images: Tensor | ImageSource, rows: s
         return classifier.preprocess(images[rows].to(*place, non_blocking=True))
     each = (read_image(classifier, images, i) for i in range(len(images))[rows])
     return torch.cat([classifier.preprocess(x.to(*place)) for x in each])
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode for a block; afterwards every module has its own mode again."""
-    training = {module: module.training for module in network.modules()}  # a frozen norm keeps its own
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
 
 
 def stream_activations(

@@ -165,9 +165,21 @@ def apply_head(layer: nn.Module, r: Tensor) -> Tensor:
 
 
 @contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Let a network run in evaluation mode; every module gets its own mode back, for a frozen norm keeps its own."""
+    training = {module: module.training for module in network.modules()}
+    try:
+        for module in training:
+            module.training = False  # not .eval(), which a subclass may have given a meaning of its own
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+@contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
     """Let a network run in evaluation mode and leave it as it was: training flags, buffers, random state."""
-    training = {module: module.training for module in network.modules()}
     buffers = [
         (module, name, buffer, None if buffer is None else buffer.detach().clone())
         for module in network.modules()
@@ -177,13 +189,13 @@ def untouched(network: nn.Module) -> Iterator[None]:
     kind = next(iter(places)).type if places else "cpu"
     indices = [p.index or 0 for p in places] if places else []
     try:
-        with torch.random.fork_rng(devices=indices, device_type=kind), torch.no_grad():
-            for module in network.modules():
-                module.training = False  # not .eval(), which a subclass may have given a meaning of its own
+        with (
+            torch.random.fork_rng(devices=indices, device_type=kind),
+            torch.no_grad(),
+            evaluating(network),
+        ):
             yield
     finally:
-        for module, flag in training.items():
-            module.training = flag
         for module, name, buffer, value in buffers:
             if buffer is not None and value is not None and not torch.equal(buffer, value):
                 buffer.copy_(value)

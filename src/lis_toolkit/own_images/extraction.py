@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..classifiers import Classifier, load_classifier
+from ..classifiers.penultimate import evaluating
 from ..errors import LisError
 from ..files import provenance
 from ..names import whole_number
@@ -326,10 +327,11 @@ def _run(
     prepared = _in_order(
         lambda i: _prepare(classifier, images, i, resize), range(start, count), workers, batch_size
     )
-    training = classifier.training
-    classifier.eval()
     try:
-        with tqdm(total=count, initial=start, desc="features", unit="image", disable=not progress) as bar:
+        with (
+            evaluating(classifier),
+            tqdm(total=count, initial=start, desc="features", unit="image", disable=not progress) as bar,
+        ):
             while start < count:
                 batch = [next(prepared) for _ in range(min(batch_size, count - start))]
                 writer.write(*_encode(classifier, images, batch, start))
@@ -339,7 +341,6 @@ def _run(
                 bar.set_postfix(skipped=start - writer.readable, refresh=False)
     finally:
         prepared.close()  # type: ignore[attr-defined]  # threads end before anything else goes on
-        classifier.train(training)
     writer.checkpoint()
     return writer.readable
 

@@ -15,6 +15,7 @@ from torch import Tensor, backends
 from ..activations import Layer, list_layers, record_activations
 from ..activations.layers import choose_layers
 from ..classifiers import Classifier
+from ..classifiers.penultimate import evaluating
 from ..datasets import Photographs
 from ..errors import LisError
 from ..features import check_images_for
@@ -175,17 +176,6 @@ def spatial_layers(
 
 
 @contextlib.contextmanager
-def _evaluation(classifier: Classifier) -> Iterator[None]:
-    training = {module: module.training for module in classifier.modules()}
-    classifier.eval()
-    try:
-        yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
-
-
-@contextlib.contextmanager
 def _same_arithmetic() -> Iterator[None]:
     """Let convolutions on CPUs sum in an order that does not depend on the size of the batch.
 
@@ -221,7 +211,7 @@ def layer_gradients(
     >>> found = layer_gradients(classifier, x, layers, ask(classifier, len(x), "Coat"))
     """
     names = [layer.name for layer in layers]
-    with torch.inference_mode(False), torch.enable_grad(), _evaluation(classifier), _same_arithmetic():
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier), _same_arithmetic():
         own = x.detach().to(classifier.device, classifier.dtype)
         own = own.clone() if own.is_inference() else own
         # From here on gradients flow, be the preprocessing differentiable and the weights frozen or not.
