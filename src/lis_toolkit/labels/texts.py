@@ -114,7 +114,9 @@ def checked_synonyms(
                 f"synonyms are given for class {name!r}, of which there are no answers; there are some of "
                 f"{', '.join(map(repr, known))}.{spelling_hint(str(name), known)}"
             )
-        listed = (given,) if isinstance(given, str) else tuple(given)
+        listed = (
+            (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+        )
         if not all(isinstance(one, str) for one in listed):
             raise LisError(f"the synonyms of class {name!r} are {given!r}; texts were expected.")
         found[name] = listed
