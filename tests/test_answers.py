@@ -208,12 +208,17 @@ def test_csv_brings_back_every_answer(tmp_path_factory, labels, everything):
 
 def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path):
     path = tmp_path / "answers.csv"
-    export_csv([an_answer("@SUM(A1)", '=HYPERLINK("x")', guess="+1"), an_answer(label="-")], path)
+    wide = [
+        an_answer(label=label, cluster=i) for i, label in enumerate(("＝1", "＋1", "－1", "＠1", "\n=1"), 2)
+    ]
+    given = [an_answer("@SUM(A1)", '=HYPERLINK("x")', guess="+1"), an_answer(label="-"), *wide]
+    export_csv(given, path)
+    assert import_csv(path) == given
     assert path.read_bytes().startswith(b"\xef\xbb\xbfplayer,")
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[1][0] == "'@SUM(A1)" and rows[1][6] == '\'=HYPERLINK("x")' and rows[1][7] == "'+1"
-    assert not any(cell[:1] in tuple("=+-@\t\r") and cell for row in rows for cell in row)
+    assert not any(cell[:1] in tuple("=+-@\t\r\n＝＋－＠") and cell for row in rows for cell in row)
 
 
 HEAD = "player,explanation,image,layer,cluster,target,label,guess,step\n"
@@ -284,3 +289,20 @@ def test_files_are_joined_line_by_line_and_none_twice(tmp_path):
     for files, place, told in refused:
         with pytest.raises(LisError, match=told):
             merge_answers(files, place)
+
+
+def test_another_file_in_its_place_is_read_anew(tmp_path):
+    path, other = tmp_path / "answers.jsonl", tmp_path / "other.jsonl"
+    answers = Answers(path)
+    answers.add(an_answer())
+    for i in range(4):
+        Answers(other).add(an_answer(label="other", cluster=i))
+    os.replace(other, path)  # longer than what was read: its size does not tell
+    answers.refresh()
+    assert [one.label for one in answers] == ["other"] * 4 and not answers.damaged
+
+
+def test_what_are_no_answers_is_said():
+    for wrong, told in (("answers.jsonl", "str"), (None, "NoneType"), ([1], "int"), (3, "int")):
+        with pytest.raises(LisError, match=rf"the answers are {told}; an Answers file"):
+            module.counted(wrong)

@@ -21,7 +21,8 @@ __all__ = ["export_csv", "import_csv", "merge_answers"]
 COLUMNS = ("player", "explanation", "image", "layer", "cluster", "target", "label", "guess", "step", "kind", "time",
            "versions")  # fmt: skip
 NEEDED = COLUMNS[:9]
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a text for a formula by
+# What a spreadsheet takes a text for a formula by; some take the wide forms of Asian keyboards, too.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 MARK = "'"
 
 
@@ -31,8 +32,8 @@ def export_csv(
     """Write answers as CSV, atomically; return how many.
 
     UTF-8 with a byte order mark, so that spreadsheets read every letter. A text that a spreadsheet would take for a
-    formula (one that begins with =, +, -, @, a tab or a carriage return) gets an apostrophe before it, as does one that
-    begins with an apostrophe; `import_csv` takes it away again.
+    formula (one that begins with =, +, -, @, their wide forms, a tab or a line's end) gets an apostrophe before it,
+    as does one that begins with an apostrophe; `import_csv` takes it away again.
 
     Parameters
     ----------

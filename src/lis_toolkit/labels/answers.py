@@ -169,6 +169,7 @@ class Answers:
         self.damaged: list[DamagedLine] = []
         self._all: list[Answer] = []
         self._read, self._lines = 0, 0  # bytes and lines that were taken from the file
+        self._file: tuple[int, int] | None = None  # which file they were of
         self._lock = threading.RLock()
         self.refresh()
 
@@ -214,8 +215,15 @@ class Answers:
         with self._lock:
             try:
                 with open(self.path, "rb") as file:
-                    if os.fstat(file.fileno()).st_size < self._read:  # another file in its place
-                        self._all, self.damaged, self._read, self._lines = [], [], 0, 0
+                    told = os.fstat(file.fileno())
+                    if told.st_size < self._read or self._file not in (None, (told.st_dev, told.st_ino)):
+                        self._all, self.damaged, self._read, self._lines = (
+                            [],
+                            [],
+                            0,
+                            0,
+                        )  # another file in its place
+                    self._file = told.st_dev, told.st_ino
                     file.seek(self._read)
                     data = file.read()
             except FileNotFoundError:
@@ -264,12 +272,23 @@ def counted(answers: Iterable[Answer]) -> list[Answer]:
 
     A later one would be given after having seen more. The order of those returned is that of the input.
 
+    Raises
+    ------
+    LisError : what is no answers.
+
     Examples
     --------
     >>> len(counted([answer, answer]))
     1
     """
-    listed = [one for one in answers if one.counts]
+    known: Any = answers  # whoever calls may give anything
+    given = list(known) if isinstance(known, Iterable) and not isinstance(known, str) else [known]
+    strange = [type(one).__name__ for one in given if not isinstance(one, Answer)]
+    if strange:
+        raise LisError(
+            f"the answers are {strange[0]}; an Answers file, as Answers(path), or a list of Answer was expected."
+        )
+    listed = [one for one in given if one.counts]
     first: dict[Any, int] = {}
     for place, one in enumerate(listed):
         held = first.get((one.player, one.key))
