@@ -121,12 +121,11 @@ def test_damage_of_any_file_is_seen(tmp_path, result, name, damage):
 
 def forge(folder, told=None):
     """Write a manifest whose sums fit the files: what it tells must be checked all the same."""
-    from lis_toolkit.counterfactuals.result_files import _key
-    from lis_toolkit.files import sha256_file
+    from lis_toolkit.files import content_key, sha256_file
 
     manifest = {**json.loads((folder / MANIFEST).read_text()), **(told or {})}
     manifest["files"] = {name: sha256_file(folder / name) for name in (TABLE, TENSORS)}
-    manifest["key"] = _key(manifest)
+    manifest["key"] = content_key(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 

@@ -197,3 +197,23 @@ def test_the_figure_shows_layers_labels_and_pictures(game, labels):
     assert "torso" in [text.get_text() for text in bare.axes[0].texts]
     with pytest.raises(LisError, match="has no class"):
         global_figure(found, CLASSES[2])
+
+
+def test_a_changed_manifest_is_told(game, labels, tmp_path):
+    explain_globally(labels, game, embed=None).save(tmp_path / "saved")
+    path = tmp_path / "saved" / "manifest.json"
+    told = json.loads(path.read_text())
+    for changes in ({"classes": ["Bag"]}, {"files": 3}, {"titles": {}}, {"key": None}):
+        path.write_text(json.dumps(told | changes | ({"titles": {"x": "y"}} if "titles" in changes else {})))
+        with pytest.raises(CheckpointError, match="manifest.json is damaged"):
+            GlobalExplanation.load(tmp_path / "saved")
+    for name in ("files", "classes", "layers", "provenance", "titles", "key"):
+        path.write_text(json.dumps({key: value for key, value in told.items() if key != name}))
+        with pytest.raises(CheckpointError, match="manifest.json is damaged"):
+            GlobalExplanation.load(tmp_path / "saved")
+
+
+def test_a_picture_without_a_number_is_told():
+    table = pd.DataFrame({"image": [float("nan")], "layer": ["l"], "label": ["hem"], "target": ["Coat"]})
+    with pytest.raises(LisError, match="image of label 'hem' is nan"):
+        explain_globally(table)

@@ -76,10 +76,17 @@ def sha256_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensor.clone() if tensor.is_inference() else tensor  # those have no views
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         if tensor.numel():  # torch can't view an empty matrix as bytes
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def content_key(told: Mapping[str, Any]) -> str:
+    """One sha256 of all that a manifest says but "key", so that a changed word or digit is seen."""
+    plain = {name: value for name, value in told.items() if name != "key"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def save_tensors(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, LisError
-from ..files import load_tensors, save_tensors, sha256_file
+from ..files import content_key, load_tensors, save_tensors, sha256_file
 from ..folders import output_folder
 from .table import COLUMNS, KINDS, as_table
 
@@ -69,7 +68,7 @@ def write_folder(result: Counterfactuals, folder: str | os.PathLike[str]) -> Non
         save_tensors(temporary / TENSORS, _tensors(result), {"format": FORMAT})
         told = {"format": FORMAT, **json.loads(text)}
         told["files"] = {name: sha256_file(temporary / name) for name in (TABLE, TENSORS)}
-        told["key"] = _key(told)
+        told["key"] = content_key(told)
         (temporary / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
@@ -114,12 +113,6 @@ def _tensors(result: Counterfactuals) -> dict[str, Tensor]:
     return tensors if result.images is None else {**tensors, "images": result.images}
 
 
-def _key(told: dict[str, Any]) -> str:
-    """One sha256 of all that a manifest says, so that a changed word or digit is seen."""
-    plain = {name: value for name, value in told.items() if name != "key"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
 def _holds_result(place: Path) -> bool:
     """Whether a folder is one that may be replaced: it has a manifest of ours, be it whole or not."""
     try:
@@ -148,7 +141,7 @@ def _read_manifest(place: Path) -> dict[str, Any]:
         "files": dict,
     }
     wrong = [name for name, kind in kinds.items() if not isinstance(told.get(name), kind)]
-    if wrong or told.get("key") != _key(told) or set(told["files"]) != {TABLE, TENSORS}:
+    if wrong or told.get("key") != content_key(told) or set(told["files"]) != {TABLE, TENSORS}:
         raise CheckpointError(
             f"{path} is damaged ({', '.join(wrong) or 'its key is not that of what it says'}): save the result again."
         )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, LisError
-from ..files import load_tensors, provenance, save_tensors, sha256_file
+from ..files import content_key, load_tensors, provenance, save_tensors, sha256_file
 from ..folders import output_folder
 from ..names import whole_number
 from .embeddings import SAME, Embedding, choose_embedding
@@ -106,6 +106,8 @@ class GlobalExplanation:
                 "provenance": self.provenance, "titles": self.titles,
                 "files": {name: sha256_file(temporary / name) for name in (TABLE, PICTURES)},
             }  # fmt: skip
+            told = json.loads(json.dumps(told))
+            told["key"] = content_key(told)
             (temporary / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
 
     @classmethod
@@ -128,6 +130,10 @@ class GlobalExplanation:
             raise CheckpointError(f"{place / MANIFEST} can't be read: {error}.") from error
         if not isinstance(told, dict) or told.get("format") != FORMAT:
             raise CheckpointError(f"{place / MANIFEST} is of another kind; {FORMAT!r} was expected.")
+        if told.get("key") != content_key(told):
+            raise CheckpointError(
+                f"{place / MANIFEST} is damaged (its key is not that of what it says): save or copy the folder again."
+            )
         for name in (TABLE, PICTURES):
             if not (place / name).is_file() or sha256_file(place / name) != told["files"].get(name):
                 raise CheckpointError(f"{place / name} is missing or damaged: save or copy the folder again.")
@@ -283,6 +289,10 @@ def label_rows(labels: Any, score: str | None = None) -> list[dict[str, Any]]:
         if not isinstance(clusters, (tuple, list)):
             clusters = () if single is None or single != single else (int(single),)
         told = row.get("explanation")
+        if not np.isfinite(row["image"]):
+            raise LisError(
+                f"the image of label {label!r} is {row['image']}; the number of a picture was expected."
+            )
         found.append({
             "explanation": told if isinstance(told, str) else "", "image": int(row["image"]),
             "layer": str(row["layer"]), "clusters": tuple(clusters), "class": str(row[kind]),

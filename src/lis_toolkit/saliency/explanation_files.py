@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ..activations import Layer
 from ..errors import CheckpointError, LisError
-from ..files import load_tensors, provenance, save_tensors, sha256_file
+from ..files import content_key, load_tensors, provenance, save_tensors, sha256_file
 from ..folders import output_folder
 from .explanation import Cluster, Explanation, LayerExplanation
 
@@ -81,7 +80,7 @@ def save_explanations(explanations: Iterable[Explanation], folder: str | os.Path
             "files": {name: sha256_file(temporary / name) for name in (LAYERS, CLUSTERS, TENSORS)},
         }
         told = json.loads(json.dumps(told))
-        told["key"] = _key(told)
+        told["key"] = content_key(told)
         (temporary / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
@@ -235,12 +234,6 @@ def _rebuild(
     ]
 
 
-def _key(told: dict[str, Any]) -> str:
-    """One sha256 of all that a manifest says, so that a changed word or digit is seen."""
-    plain = {name: value for name, value in told.items() if name != "key"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
 def _holds_explanations(place: Path) -> bool:
     try:
         told = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
@@ -261,7 +254,7 @@ def _read_manifest(place: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not of explanations: {FORMAT!r} was expected.")
-    if told.get("key") != _key(told) or set(told.get("files", ())) != {LAYERS, CLUSTERS, TENSORS}:
+    if told.get("key") != content_key(told) or set(told.get("files", ())) != {LAYERS, CLUSTERS, TENSORS}:
         raise CheckpointError(
             f"{path} is damaged (its key is not that of what it says): save the explanations again."
         )
