@@ -337,3 +337,26 @@ def test_large_layers_are_refused_before_they_fill_the_memory(monkeypatch):
             ["body.1"],
             **FEW,
         )
+
+
+def test_many_images_are_fitted_in_pieces_and_refused_before_their_products_fill_the_memory(monkeypatch):
+    from lis_toolkit.labels import concept_space, tcav
+
+    classifier, args = small_classifier(), (small_images(4), small_images(30, seed=6))
+    whole = validate_concepts(classifier, {"bars": bars(8, 1)}, "ring", *args, ["body.5"], **FEW)
+    sizes = []
+    real = tcav.fit_directions
+    monkeypatch.setattr(
+        tcav, "fit_directions", lambda g, a, b, *r, **k: (sizes.append(len(a)), real(g, a, b, *r, **k))[1]
+    )
+    monkeypatch.setattr(
+        tcav, "CHUNK_BYTES", 5 * 8 * 16**2
+    )  # products of 5 directions of 8 images and 8 others
+    pieces = validate_concepts(classifier, {"bars": bars(8, 1)}, "ring", *args, ["body.5"], **FEW)
+    assert max(sizes) == 5 and sum(sizes) == 3 + 39 * 3 and whole.equals(pieces)
+    # The penultimate layer is narrow: there it is the products of images with images that grow.
+    monkeypatch.setattr(concept_space, "MOST_BYTES", 8 * 37**2)
+    with pytest.raises(LisError, match="38 images of concepts and at random need"):
+        validate_concepts(
+            classifier, {"bars": bars(8, 1)}, "ring", *args, ["penultimate"], batch_size=4, **FEW
+        )

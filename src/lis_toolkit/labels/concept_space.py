@@ -95,10 +95,12 @@ def layer_space(
     torch.Size([150, 150])
     """
     width = layer.shape[0] if pool == "mean" else int(np.prod(layer.shape))
-    if width * (len(x) + batch_size) * 8 > MOST_BYTES:
+    needed = max(width * (len(x) + batch_size), len(x) ** 2) * 8  # activations, and their products
+    if needed > MOST_BYTES:
         raise LisError(
-            f"layer {layer.name!r} has {width} activations an image: {len(x)} images need "
-            f'{width * len(x) * 8 / 2**30:.1f} GiB. Take pool="mean", fewer images, or a later layer.'
+            f"layer {layer.name!r} has {width} activations an image: {len(x)} images of concepts and at random need "
+            f'{needed / 2**30:.1f} GiB, more than {MOST_BYTES / 2**30:.0f}. Take fewer images, pool="mean" or a later '
+            "layer."
         )
     streamed = stream_activations(classifier, x, [layer], batch_size)
     rows = [_flat(found[layer.name], pool, mean=True).cpu() for _, found in streamed]

@@ -27,7 +27,7 @@ __all__ = ["random_concept_p", "validate_concepts"]
 
 LEAST_IMAGES = 6  # of a concept: four to fit and two to test
 CORRECTIONS = ("bh", "bonferroni")
-CHUNK = 256  # directions fitted at a time, to bound memory
+CHUNK_BYTES = 2**28  # of the products that are held at once while directions are fitted
 
 
 def validate_concepts(
@@ -176,8 +176,11 @@ class _Scores:
 def _scores(space: ConceptSpace, inside: Tensor, outside: Tensor, runs: int, method: str) -> _Scores:
     """Fit a direction to every row of `inside` against that of `outside`, [B, n] each."""
     held = max(1, round(inside.shape[1] / 3))
-    found = []
-    for a, b in zip(inside.split(CHUNK), outside.split(CHUNK), strict=True):
+    each = 8 * max(
+        (2 * inside.shape[1]) ** 2, len(space.gram)
+    )  # bytes a direction, of products or of weights
+    chunk, found = max(1, CHUNK_BYTES // each), []
+    for a, b in zip(inside.split(chunk), outside.split(chunk), strict=True):
         directions: Directions = fit_directions(space.gram, a, b, held, method=method)
         derivatives = directions.derivatives(space)  # [B, n]
         lengths = space.lengths.clamp(min=1e-30)
