@@ -428,3 +428,10 @@ def test_other_bad_arguments(classifier):
         broken.network.body[4][0].weight.fill_(float("nan"))
     with pytest.raises(LisError, match="NaN or infinite activations in layer 'body.5'"):
         extract_activations(broken, X)
+
+
+def test_layers_that_are_no_list_are_refused():
+    classifier = load_classifier("fashion")
+    for given in (3, 1.5, True):
+        with pytest.raises(LisError, match="names or Layers were expected"):
+            choose_layers(classifier, given)

@@ -328,3 +328,9 @@ def test_the_sheet_of_photographs_has_a_column_each_and_a_row_a_layer():
         saliency_sheet([*explanations, *explain_images(classifier, x[:1], layers=["body.1"], method="pca")])
     with pytest.raises(LisError, match="empty"):
         saliency_sheet([])
+
+
+def test_labels_beyond_the_legend_are_refused():
+    labels = torch.tensor([[[0, 3], [1, 1]]])
+    with pytest.raises(LisError, match="labels go from 0 to 3; 0 to 2 was expected"):
+        map_overlap(torch.rand(1, 2, 2), labels, 3)

@@ -39,7 +39,7 @@ def body():
 def made(maps, index=0, weights=None, name="body.3"):
     """An explanation of one layer whose clusters have the given maps."""
     layer = Layer(name, f"conv of {name} · {SIDE}×{SIDE}×9", "conv", (9, SIDE, SIDE), 0.5)
-    weights = weights or [1 / len(maps)] * len(maps)
+    weights = weights or [1 / max(1, len(maps))] * len(maps)
     clusters = tuple(Cluster((i,), w, m) for i, (m, w) in enumerate(zip(maps, weights, strict=True)))
     part = LayerExplanation(
         layer, torch.zeros(9), torch.arange(len(maps)), clusters, (), float("nan"), len(maps), 1.0
@@ -196,7 +196,7 @@ def test_what_is_refused_and_what_is_empty():
         label_by_parts([one], torch.zeros(2, SIDE, SIDE, dtype=torch.int64))
     silent = label_by_parts([made([torch.zeros(SIDE, SIDE)])], masks)
     assert len(silent) == 0
-    with pytest.raises(LisError, match="lack"):
+    with pytest.raises(LisError, match="table of labels is empty"):
         part_label_shares(silent)
     with pytest.raises(LisError, match="lack"):
         part_label_shares(pd.DataFrame({"label": ["a"]}))
@@ -207,3 +207,11 @@ def test_what_is_refused_and_what_is_empty():
         part_label_shares(found, [])
     plain = label_by_parts([one], torch.zeros(1, SIDE, SIDE, dtype=torch.int64))
     assert len(plain) == 0  # a picture that is one part throughout can't tell where a map lies
+
+
+def test_pictures_without_parts_or_clusters_are_said_to_be_empty():
+    no_parts = label_by_parts([made(blobs(2))], torch.zeros(1, SIDE, SIDE, dtype=torch.uint8))
+    assert len(no_parts) == 0
+    for empty in (no_parts, label_by_parts([made([])], PictureLabels(body()[None], LEGEND))):
+        with pytest.raises(LisError, match="table of labels is empty: no cluster was shown"):
+            part_label_shares(empty)

@@ -318,3 +318,20 @@ def test_the_table_of_clusters():
             assert shown[e.index, part.layer.name] == pytest.approx(part.accounted)
     with pytest.raises(LisError, match="empty"):
         cluster_table([])
+
+
+def test_networks_that_can_not_be_run_with_gradients_are_said():
+    with torch.inference_mode():
+        made = TinyNet()
+    classifier = Classifier(made.eval(), channels=1, size=(12, 12), name="made under inference_mode")
+    with pytest.raises(
+        LisError, match="made under inference_mode can't be run with gradients: Inference tensors"
+    ):
+        explain_images(classifier, small_images())
+    hooked = small_classifier()
+    hooked.network.body[0].register_full_backward_hook(
+        lambda *given: None
+    )  # then torch forbids the in-place ReLU
+    with pytest.raises(LisError, match="small can't be run with gradients: .* modified inplace"):
+        explain_images(hooked, small_images())
+    assert not any(module._forward_hooks for module in hooked.network.modules())

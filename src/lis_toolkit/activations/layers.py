@@ -104,6 +104,11 @@ def choose_layers(
     """
     if layers is None:
         return list_layers(classifier)
+    if not isinstance(layers, Layer | Iterable):
+        raise LisError(
+            f"layers are {layers!r} ({type(layers).__name__}); names or Layers were expected, see "
+            "list_layers(classifier)."
+        )
     asked = [layers] if isinstance(layers, str | Layer) else list(layers)
     if not asked:
         raise LisError("the list of layers is empty; give names out of list_layers(classifier), or None.")

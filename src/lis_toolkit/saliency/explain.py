@@ -234,7 +234,8 @@ def explain_images(
     Returns
     -------
     list of Explanation
-        One an image. The same images, settings and machine give the same, whatever the batch size.
+        One an image. The same images, settings and machine give the same, whatever the batch size; of networks with
+        large linear layers, which sum in another order, but for the weights' last digits.
 
     Raises
     ------

@@ -204,7 +204,8 @@ def layer_gradients(
 
     Raises
     ------
-    LisError : a layer that the score does not depend on, gradients that are NaN or infinite.
+    LisError : a layer that the score does not depend on, a network that can't be run with gradients, gradients that are
+        NaN or infinite.
 
     Examples
     --------
@@ -216,10 +217,13 @@ def layer_gradients(
         own = own.clone() if own.is_inference() else own
         # From here on gradients flow, be the preprocessing differentiable and the weights frozen or not.
         inputs = classifier.preprocess(own).detach().requires_grad_(True)
-        with record_activations(classifier, layers, detach=False) as recorded:
-            r = classifier.encode(inputs)  # [N, R]
-            logits = classifier.head(r) if classifier.has_head else None  # [N, K]
-            maps = [recorded[name] for name in names]
+        try:
+            with record_activations(classifier, layers, detach=False) as recorded:
+                r = classifier.encode(inputs)  # [N, R]
+                logits = classifier.head(r) if classifier.has_head else None  # [N, K]
+                maps = [recorded[name] for name in names]
+        except RuntimeError as error:  # weights made under inference_mode, hooks that forbid in-place layers
+            raise LisError(f"{classifier.name} can't be run with gradients: {error}") from error
         targets = None
         if question.unit is not None:
             scores = r[:, question.unit]

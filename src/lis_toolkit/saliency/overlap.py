@@ -118,11 +118,19 @@ def map_overlap(maps: Tensor, labels: Tensor, count: int) -> dict[str, Tensor]:
     flat = (
         resize_maps(check_maps(maps, len(labels)).float(), labels.shape[1:]).clamp(min=0).flatten(1).double()
     )
-    inside = torch.nn.functional.one_hot(labels.flatten(1).long(), count).double()  # [N, HW, L]
+    place = labels.flatten(1).long()  # [N, HW]
+    if int(place.min()) < 0 or int(place.max()) >= count:
+        raise LisError(
+            f"labels go from {int(place.min())} to {int(place.max())}; 0 to {count - 1} was expected."
+        )
     mass = flat.sum(1, keepdim=True)  # [N, 1]
     top = ((flat == flat.amax(1, keepdim=True)) & (mass > 0)).double()  # [N, HW]
+
+    def by_label(values: Tensor) -> Tensor:
+        return values.new_zeros(len(values), count).scatter_add_(1, place, values)  # [N, L]
+
     return {
-        "share": torch.einsum("np,npl->nl", flat, inside) / mass,
-        "hit": torch.einsum("np,npl->nl", top, inside) / top.sum(1, keepdim=True),
-        "area": inside.mean(1),
+        "share": by_label(flat) / mass,
+        "hit": by_label(top) / top.sum(1, keepdim=True),
+        "area": by_label(torch.ones_like(flat)) / flat.shape[1],
     }

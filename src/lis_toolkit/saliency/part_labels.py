@@ -206,8 +206,8 @@ def label_by_parts(
     DataFrame
         A row per cluster: the columns of `part_coverage` for the part of the highest score, and label: that part, or
         "none" where p is above alpha. In place of chance "chance.<part>" for every part, NaN where the picture has it
-        not. A single map of 4 x 4 values
-        is so coarse that it is nearly always "none": `part_label_shares` asks many of them.
+        not. Clusters of pictures in which no part is found have no row. A single map of 4 x 4 values is so coarse that
+        it is nearly always "none": `part_label_shares` asks many of them.
 
     Raises
     ------
@@ -275,10 +275,12 @@ def part_label_shares(
     lacking = [name for name in needed if name not in labels.columns]
     told = [name for name in labels.columns if str(name).startswith(CHANCE)]
     lacking += [] if told or lacking else [f"{CHANCE}<part>"]
-    if lacking or not len(labels):
+    if not len(labels):
         raise LisError(
-            f"the labels lack {', '.join(lacking) or 'rows'}; a table of label_by_parts was expected."
+            "the table of labels is empty: no cluster was shown on a picture in which a part was found."
         )
+    if lacking:
+        raise LisError(f"the labels lack {', '.join(lacking)}; a table of label_by_parts was expected.")
     for name in by:
         if name not in _PLACE:
             raise LisError(f"labels can't be counted by {name!r}.{spelling_hint(str(name), _PLACE)}")
