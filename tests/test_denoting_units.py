@@ -231,3 +231,16 @@ def test_wrong_settings_are_refused(change, message):
         find_denoting_units(state, attributes, **change)
     with pytest.raises(LisError, match="no property has 5 images"):
         find_denoting_units(state, pd.DataFrame({"a": ["x"] * 97 + ["y"] * 3}))
+
+
+def test_chance_does_not_depend_on_what_else_is_asked_for():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {name: np.array(["x", "y"], object)[rng.integers(0, 2, 80)] for name in ("one", "two")}
+    )
+    state = {"l": rng.normal(size=(80, 4))}
+    groups = np.arange(80)  # one split for all: without groups it follows the first attribute
+    both = find_denoting_units(state, table, groups=groups, shuffles=2).table
+    alone = find_denoting_units(state, table, names="two", groups=groups, shuffles=2).table
+    both = both[both["attribute"] == "two"].drop(columns="q").reset_index(drop=True)
+    pd.testing.assert_frame_equal(both, alone.drop(columns="q"))

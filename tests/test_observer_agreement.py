@@ -166,3 +166,11 @@ def test_what_does_not_fit_is_refused():
 def test_equal_values_have_no_correlation():
     found = compare_with_ranking(told_of([1.0] * 6), ranking(np.arange(6.0)))
     assert np.isnan(found.spearman) and np.isnan(found.p)
+
+
+def test_a_perfect_unit_has_an_interval():
+    number = np.random.default_rng(0).normal(size=60)
+    told = score_units({"l": np.stack([number, -number], 1)}, pd.DataFrame({"n": number}), "n")
+    assert told["auc"].tolist() == [1, 0]
+    assert 0.8 < told["auc_low"][0] < 0.95 and told["auc_high"][0] == 1
+    assert told["auc_low"][1] == 0 and 0.05 < told["auc_high"][1] < 0.2

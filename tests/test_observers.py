@@ -14,15 +14,18 @@ from lis_toolkit.observers import (
     attribute_split,
     class_attributes,
     draw_pictures,
+    find_denoting_units,
     image_statistics,
     join_attributes,
     observe_state,
     part_attributes,
     read_attributes,
     score_figure,
+    score_units,
     superclass_attributes,
     table_attributes,
     train_observers,
+    train_sparse_observer,
     weight_figure,
 )
 from lis_toolkit.observers.scores import balanced_accuracy, r_squared, score_answers, score_numbers
@@ -70,6 +73,10 @@ def test_random_labels_many_times_over_stay_within_their_intervals():
     scores = train_observers(state, table, penalty=0.1, controls=5, resamples=300).scores
     missed = ((scores["selectivity_low"] > 0) | (scores["selectivity_high"] < 0)).sum()
     assert missed <= 6
+    # Nor are they wider than two shares of 48 images ask for, the second a mean of five.
+    width = (scores["selectivity_high"] - scores["selectivity_low"]).median()
+    expected = 2 * 1.96 * np.sqrt(0.25 / 48 * (1 + 1 / 5))
+    assert 0.9 * expected < width < 1.3 * expected
 
 
 def test_logistic_and_ridge_are_scikit_learns(world):
@@ -102,6 +109,46 @@ def test_logistic_and_ridge_are_scikit_learns(world):
             if name == "kind"
             else np.allclose(told, plain.predict(x[test]))
         )
+
+
+@pytest.mark.parametrize("row", [1, 17, 40])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_single_nan_is_refused_wherever_it_falls(row, streaming):
+    """Of a held-out image, too: the largest of NaN logits is an answer, and a wrong one."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4)).astype(np.float32)
+    x[row, 2] = np.nan
+    table = pd.DataFrame({"kind": np.array(["a", "b"] * 30, object), "number": rng.normal(size=60)})
+    for name in ("kind", "number"):
+        with pytest.raises(LisError, match=f"image {row}, column 2"):
+            train_observers({"l": x}, table, names=name, controls=0, streaming=streaming)
+    with pytest.raises(LisError, match=f"image {row}, column 2"):
+        find_denoting_units({"l": x}, table, names="kind", shuffles=1)
+    with pytest.raises(LisError, match=f"image {row}, column 2"):
+        train_sparse_observer({"l": x}, table, "kind", "l")
+    with pytest.raises(LisError, match=f"image {row}, column 2"):
+        score_units({"l": x}, table, "number")
+    table.loc[row] = None  # an image without a value is not read
+    assert train_observers({"l": x}, table, controls=0).scores["score"].notna().all()
+
+
+def test_copies_on_both_sides_are_told_and_can_be_kept_together():
+    """Random labels that copies share would look readable, beside shuffled ones that copies do not share."""
+    rng = np.random.default_rng(0)
+    state = as_state({"l": np.tile(rng.normal(size=(100, 80)), (2, 1)), "same": np.ones((200, 2))})
+    table = pd.DataFrame({"coin": np.tile(rng.permutation(np.array(["h", "t"] * 50, object)), 2)})
+    leaky = train_observers(state, table, layers="l", resamples=100, penalty=0.01).scores.iloc[0]
+    assert leaky.selectivity_low > 0.1 and "copies of training images" in leaky.status
+    assert np.array_equal(state.copies(), np.tile(np.arange(100), 2))
+    fair = train_observers(
+        state, table, layers="l", resamples=100, penalty=0.01, groups=state.copies()
+    ).scores.iloc[0]
+    assert fair.selectivity_low < 0 < fair.selectivity_high and fair.status == "ok"
+
+
+def test_bfloat16_is_a_state():
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert np.array_equal(as_state({"l": x}).rows_of("l"), x.double().numpy())
 
 
 def test_weights_name_the_planted_components(observers):
@@ -195,13 +242,18 @@ def test_what_ails_an_observer_is_in_its_status():
     rare = np.array(["a"] * 59 + ["b"], dtype=object)
     few = np.full(60, np.nan)
     few[:5] = np.arange(5)
-    table = Attributes(pd.DataFrame({"label": label, "rare": rare, "few": few}))
+    file = np.array([f"image {i}" for i in range(60)], dtype=object)
+    table = Attributes(pd.DataFrame({"label": label, "rare": rare, "few": few, "file": file}))
     scores = train_observers({"dead": dead, "live": live}, table, controls=1, resamples=50).scores
     status = scores.set_index(["layer", "attribute"])["status"]
     assert status["dead", "label"] == "no component varies"
     assert status["live", "few"].startswith("only 5 images")
     assert status["live", "label"] == "ok" and status["live", "rare"] == "ok"
-    assert np.isnan(scores[scores["attribute"] == "few"]["score"]).all()
+    assert "names of images" in status["live", "file"]
+    assert np.isnan(scores[scores["attribute"].isin(["few", "file"])]["score"]).all()
+    series = np.repeat(np.arange(5), 8)  # one of them is held out
+    flat = train_observers({"live": live[:40]}, pd.DataFrame({"n": series}), groups=series, held_out=0.2)
+    assert flat.scores["status"].iloc[0] == "the held-out values do not vary"
     hasty = train_observers({"live": live}, table, names="label", steps=1, penalty=1e-4, controls=0).scores
     assert "not converged in 1 steps" in hasty["status"].iloc[0]
 
@@ -284,6 +336,8 @@ def test_wrong_states_are_refused(world):
         (pd.DataFrame({"a": [1.0, np.inf]}), "infinite values .first: row 1"),
         (pd.DataFrame({"a": [None, None]}), "no value at all"),
         (pd.DataFrame({"a": [[1], [2]]}), "values of type list"),
+        (pd.DataFrame({"a": [1e200, -1e200]}), "another unit"),
+        (pd.DataFrame({"a": [1e-200, -1e-200]}), "another unit"),
         (pd.DataFrame({"a": [1 + 2j, 2j]}), "dtype complex128"),
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01", "2021-01-01"])}), "dtype datetime64"),
         (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "two columns 'a'"),

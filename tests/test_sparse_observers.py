@@ -126,3 +126,9 @@ def test_a_dead_layer_is_refused():
     state = as_state({"dead": np.ones((60, 3), np.float32)})
     with pytest.raises(LisError, match="no component of 'dead' varies"):
         train_sparse_observer(state, pd.DataFrame({"a": ["x", "y"] * 30}), "a", "dead")
+
+
+def test_an_attribute_that_hardly_varies_is_refused():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(LisError, match="the same for all of the"):
+        train_sparse_observer({"l": x}, pd.DataFrame({"once": [3.0] * 59 + [4.0]}), "once", "l")

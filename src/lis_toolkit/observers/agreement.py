@@ -15,7 +15,7 @@ from ..pixel_sheet import FAINT, GOOD, INK, PixelSheet, figure_class
 from ..sheets import check_walk, picture_scale
 from .attributes import Attributes
 from .state import State, as_state
-from .thresholds import area_under_curve
+from .thresholds import area_bounds, area_under_curve
 from .train import train_observers
 
 if TYPE_CHECKING:
@@ -143,13 +143,13 @@ def score_units(
     if not holds.any():
         holds = y >= np.median(y)  # more than half of them share the largest value
     area, error, _ = area_under_curve(rankdata(x, axis=0), holds)
-    half = norm.ppf((1 + confidence) / 2) * error
+    low, high = area_bounds(area, error, holds, float(norm.ppf((1 + confidence) / 2)))
     observers = train_observers(
         State({title: x}, {title: 1.0}), pd.DataFrame({name: y / spread}), controls=0, seed=seed
     )
     told = pd.DataFrame({
-        "unit": np.arange(x.shape[1]), "auc": area, "auc_low": np.clip(area - half, 0, 1),
-        "auc_high": np.clip(area + half, 0, 1), "weight": observers.observer(title, name).weights[:, 0],
+        "unit": np.arange(x.shape[1]), "auc": area, "auc_low": low, "auc_high": high,
+        "weight": observers.observer(title, name).weights[:, 0],
     })  # fmt: skip
     told.attrs["r2"] = float(observers.scores["score"].iloc[0])
     return told

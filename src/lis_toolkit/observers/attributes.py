@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import LisError
-from ..names import cut, spelling_hint
+from ..names import cut, finite_number, spelling_hint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,7 @@ SUPERCLASSES: tuple[Mapping[str, str], ...] = (
         "horse": "animals",
     },
 )  # fmt: skip
+LARGEST = 1e100  # span of a number; its inverse is the least
 MOST_VALUES = 2000  # categories of one column; more are names of images, not attributes
 
 
@@ -115,7 +116,7 @@ class Attributes:
         """Return names of attributes, all for None; a LisError with a hint for one that there is not."""
         if names is None:
             return list(self.names)
-        asked = [names] if isinstance(names, str) else list(names)
+        asked = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
         for name in asked:
             if name not in self.kinds:
                 raise LisError(
@@ -156,8 +157,10 @@ class Attributes:
         ------
         LisError : names that there are not, quantiles outside 0 to 1.
         """
-        if any(not 0 < q < 1 for q in quantiles):
-            raise LisError(f"quantiles are {tuple(quantiles)}; numbers between 0 and 1 were expected.")
+        asked = quantiles if isinstance(quantiles, Iterable) else [quantiles]
+        shares = [finite_number(q, "quantiles", ", each between 0 and 1") for q in asked]
+        if any(not 0 < q < 1 for q in shares):
+            raise LisError(f"quantiles are {tuple(shares)}; numbers between 0 and 1 were expected.")
         found = []
         for name in self.chosen(names):
             values, known = self.values(name), self.table[name].notna().to_numpy()
@@ -167,7 +170,7 @@ class Attributes:
                 continue
             seen = values if rows is None else values[rows]
             seen = seen[np.isfinite(seen)]
-            borders = dict.fromkeys(float(np.quantile(seen, q)) for q in quantiles) if len(seen) else {}
+            borders = dict.fromkeys(float(np.quantile(seen, q)) for q in shares) if len(seen) else {}
             for border in borders:
                 with np.errstate(invalid="ignore"):
                     holds = known & (values > border)
@@ -199,7 +202,12 @@ def _column(series: Any, name: str, allow_constant: bool) -> tuple[np.ndarray, s
             raise LisError(
                 f"attribute {name!r} has infinite values (first: row {int(np.isinf(values).argmax())})."
             )
-        if not allow_constant and np.ptp(values[~missing]) == 0:
+        spread = float(np.ptp(values[~missing]))
+        if not (spread == 0 or 1 / LARGEST < spread < LARGEST):  # squares would not be numbers
+            raise LisError(
+                f"attribute {name!r} spans {spread:.3g}, of which squares can't be taken: give it in another unit."
+            )
+        if not allow_constant and spread == 0:
             raise LisError(
                 f"attribute {name!r} is {values[~missing][0]:g} for every image: nothing can be told; leave it out."
             )

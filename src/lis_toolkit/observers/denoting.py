@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from ..names import finite_number, whole_number
 from ..selectivity.statistics import false_discovery
 from .attributes import Attributes, Property
 from .splits import check_groups, check_sharing, split_rows
-from .state import Standardiser, State, as_state
+from .state import State, as_state
 from .thresholds import (
     Criterion,
     Thresholds,
+    area_bounds,
     area_under_curve,
     best_thresholds,
     count_beyond,
@@ -216,8 +218,8 @@ def find_denoting_units(
          "training": int(p.holds[train].sum()), "held_out": int(p.holds[test].sum())} for p in properties
     ])  # fmt: skip
     settings = {
-        "by": by, "least": least, "alpha": alpha, "quantiles": list(quantiles), "held_out": share, "shuffles": shuffles,
-        "confidence": confidence, "seed": seed, "images": len(state),
+        "by": by, "least": least, "alpha": alpha, "quantiles": np.ravel(quantiles).tolist(), "held_out": share,
+        "shuffles": shuffles, "confidence": confidence, "seed": seed, "images": len(state),
         "repeated": _repeated(state, wanted, train), "grouped": groups is not None,
     }  # fmt: skip
     return DenotingUnits(found, told, settings, provenance())
@@ -249,13 +251,12 @@ def _layer(
     import pandas as pd
     from scipy.stats import norm, rankdata
 
-    Standardiser.of(state, layer, np.concatenate([train, test]))  # refuses NaN with a message
     x, y = state.rows_of(layer, train), state.rows_of(layer, test)
     columns = state.columns(layer)
     z = float(norm.ppf((1 + confidence) / 2))
     sorted_units, sorted_for = None, None
     frames = []
-    for number, p in enumerate(properties):
+    for p in properties:
         known = p.known[train], p.known[test]
         if sorted_units is None or sorted_for is None or not all(map(np.array_equal, known, sorted_for)):
             a, b = x[known[0]], y[known[1]]
@@ -263,7 +264,8 @@ def _layer(
         holds, judged = p.holds[train][known[0]], p.holds[test][known[1]]
         found = best_thresholds(sorted_units, holds, by)
         other = best_thresholds(sorted_units, holds, "youden") if by == "f1" else found
-        rng = np.random.default_rng([seed, 11, number])
+        # Of the property's name, not of its place: what else is asked for changes nothing.
+        rng = np.random.default_rng([seed, 11, zlib.crc32(f"{p.attribute}\0{p.value}".encode())])
         chance = 0.0
         for _ in range(shuffles):
             guessed = best_thresholds(sorted_units, rng.permutation(holds), by)
@@ -297,13 +299,10 @@ def _held_out(
     # F1 = 2 J / (1 + J), J the share of hits among images that are called or have the property: rising in J.
     f1_low, f1_high = (2 * j / (1 + j) for j in wilson_bounds(hits, called + misses, z))
     area, error, p = area_under_curve(ranks, holds)
-    fewer = min(int(holds.sum()), int((~holds).sum()))
-    exact = error == 0  # areas of 0 and 1, where DeLong's interval has no width
-    low, high = wilson_bounds(area * fewer, np.full(len(area), fewer), z)
+    low, high = area_bounds(area, error, holds, z)
     return {
         "f1": _f1(hits, alarms, misses), "f1_low": f1_low, "f1_high": f1_high,
         "precision": precision, "precision_low": precision_low, "precision_high": precision_high,
         "recall": recall, "recall_low": recall_low, "recall_high": recall_high,
-        "auc": area, "auc_low": np.where(exact, low, np.clip(area - z * error, 0, 1)),
-        "auc_high": np.where(exact, high, np.clip(area + z * error, 0, 1)), "p": p, "called": called,
+        "auc": area, "auc_low": low, "auc_high": high, "p": p, "called": called,
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from .attributes import Attributes
 from .design import Design
 from .scores import r_squared, score_answers, score_numbers
 from .solve import PENALTIES, choose_logistic, choose_ridge, fit_logistic, fit_ridge
-from .splits import LEAST, split_rows
+from .splits import LEAST, check_groups, split_rows
 from .state import Standardiser, State, as_state
 from .train import INNER, attribute_split, seeds
 
@@ -141,11 +141,10 @@ def train_sparse_observer(
         raise LisError(
             f"no component of {layer!r} varies over the training images: there is nothing to choose from."
         )
-    wanted = sorted({whole_number(size, "sizes", 1) for size in sizes} & set(range(1, len(alive) + 1)))
+    asked = sizes if isinstance(sizes, Iterable) else [sizes]
+    wanted = sorted({whole_number(size, "sizes", 1) for size in asked} & set(range(1, len(alive) + 1)))
     if not wanted:
-        raise LisError(
-            f"none of the sizes {tuple(sizes)} fits the {len(alive)} components of {layer!r} that vary."
-        )
+        raise LisError(f"none of the sizes {asked} fits the {len(alive)} components of {layer!r} that vary.")
     orders = {"l1 path": task.path(alive), "greedy": task.greedy(alive, wanted[-1])}
     full_inner, full, _ = task.scores(alive)
     rows = []
@@ -201,14 +200,20 @@ class _Task:
             self.count = 1
             self.y, self.z = values[train].astype(float), values[test].astype(float)
             self.baseline = r_squared(np.full(len(test), self.y.mean()), self.z)
-        self.standardise = Standardiser.of(state, layer, train)
-        self.x, self.held = (self.standardise(state.rows_of(layer, rows)) for rows in (train, test))
-        own = None if groups is None else np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+        own = check_groups(groups, len(state))
         self.groups = None if own is None else own[test]
         self.inner = split_rows(
             self.y, self.kind == "category", held_out=INNER, seed=seeds(seed, name, 1),
             groups=None if own is None else own[train],
         )[0]  # fmt: skip
+        fitted = self.y[self.inner[0]]
+        if np.ptp(fitted) == 0:
+            raise LisError(
+                f"{name!r} is the same for all of the {len(fitted)} images that components are chosen on; give more "
+                "images, or take an attribute that varies more."
+            )
+        self.standardise = Standardiser.of(state, layer, train)
+        self.x, self.held = (self.standardise(state.rows_of(layer, rows)) for rows in (train, test))
         self.penalty = self._chosen(penalties)
 
     def _chosen(self, penalties: tuple[float, ...]) -> float:

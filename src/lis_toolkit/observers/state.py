@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..errors import LisError
 from ..names import cut, spelling_hint, whole_number
@@ -101,14 +103,42 @@ class State:
         })  # fmt: skip
 
     def rows_of(self, layer: str, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return some rows of a layer, or of all layers side by side, float64 [n, C]."""
-        return np.concatenate([_read(self.blocks[name], rows) for name in self.members(layer)], axis=1)
+        """Return some rows of a layer, or of all layers side by side, float64 [n, C].
+
+        Raises
+        ------
+        LisError : NaN or infinite activations, with the first of them: of whichever images are read, since an observer
+            would answer something for them, too.
+        """
+        x = np.concatenate([_read(self.blocks[name], rows) for name in self.members(layer)], axis=1)
+        finite = np.isfinite(x)
+        if not finite.all():
+            row, column = (int(i[0]) for i in np.nonzero(~finite))
+            raise LisError(
+                f"layer {layer!r} has NaN or infinite activations (first: image {np.arange(len(self))[rows][row]}, "
+                f"column {column}); finite ones were expected: drop these images or repair the network."
+            )
+        return x
 
     def stream(self, layer: str, rows: np.ndarray, chunk: int = CHUNK) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield rows of a layer in order, chunk by chunk: the places within `rows`, and float64 [n, C]."""
         for start in range(0, len(rows), chunk):
             part = slice(start, min(start + chunk, len(rows)))
             yield part, self.rows_of(layer, rows[part])
+
+    def copies(self) -> np.ndarray:
+        """Return a number an image, int64 [N], the same for images whose states agree in all layers to the last bit.
+
+        That is what a picture and its copy do. As `groups` it keeps them on one side of a split.
+        """
+        seen: dict[bytes, int] = {}
+        found = np.empty(len(self), dtype=np.int64)
+        for start in range(0, len(self), CHUNK):
+            parts = [np.asarray(block[start : start + CHUNK]) for block in self.blocks.values()]
+            for i in range(len(parts[0])):
+                state = hashlib.blake2b(b"".join(part[i].tobytes() for part in parts), digest_size=16)
+                found[start + i] = seen.setdefault(state.digest(), len(seen))
+        return found
 
     def subset(self, rows: np.ndarray) -> State:
         """Return the state of some images, in memory."""
@@ -125,7 +155,7 @@ class State:
             return list(self.layers)
         if layers == "all":
             return [ALL_LAYERS]
-        names = [layers] if isinstance(layers, str) else list(layers)
+        names = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)
         if not names:
             raise LisError('the list of layers is empty; give titles, "each" or "all".')
         return list(dict.fromkeys(self.title(name) for name in names))
@@ -159,13 +189,7 @@ class Standardiser:
         """
         width = state.width(layer)
         count, mean, squares, largest = 0, np.zeros(width), np.zeros(width), np.zeros(width)
-        for part, x in state.stream(layer, rows):
-            if not np.isfinite(x).all():
-                row, column = (int(i[0]) for i in np.nonzero(~np.isfinite(x)))
-                raise LisError(
-                    f"layer {layer!r} has NaN or infinite activations (first: image {int(rows[part][row])}, column "
-                    f"{column}); finite ones were expected: drop these images or repair the network."
-                )
+        for _, x in state.stream(layer, rows):
             # Chunks' means are merged (Chan, Golub, LeVeque 1983): a large mean costs no digits.
             own = x.mean(0)
             delta, total = own - mean, count + len(x)
@@ -215,7 +239,13 @@ def as_state(activations: Any, depths: Mapping[str, float] | None = None) -> Sta
         )
     blocks = {}
     for name, block in activations.items():
-        values = block.detach().cpu().numpy() if hasattr(block, "detach") else np.asanyarray(block)
+        if hasattr(block, "detach"):
+            block = block.detach().cpu()
+            values = (
+                block.float() if block.dtype == torch.bfloat16 else block
+            ).numpy()  # NumPy has no bfloat16
+        else:
+            values = np.asanyarray(block)
         if values.ndim != 2 or 0 in values.shape or values.dtype.kind != "f":
             raise LisError(
                 f"layer {cut(name)!r} has shape {list(values.shape)} and dtype {values.dtype}; floating activations "

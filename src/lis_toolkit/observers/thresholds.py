@@ -10,6 +10,7 @@ import numpy as np
 __all__ = [
     "Ranked",
     "Thresholds",
+    "area_bounds",
     "area_under_curve",
     "best_thresholds",
     "count_beyond",
@@ -152,6 +153,18 @@ def area_under_curve(ranks: np.ndarray, holds: np.ndarray) -> tuple[np.ndarray, 
         )  # of the area, were labels dealt at random: ties count
         p = np.where(null > 0, 2 * norm.sf(np.abs(area - 0.5) / np.sqrt(null)), 1.0)
     return area, np.sqrt(variance), p
+
+
+def area_bounds(
+    area: np.ndarray, error: np.ndarray, holds: np.ndarray, z: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's interval of areas [U]; where it has no width (areas of 0 and 1), Wilson's of the rarer answer's rows."""
+    fewer = min(int(holds.sum()), int((~holds).sum()))
+    low, high = wilson_bounds(area * fewer, np.full(len(area), fewer), z)
+    return (
+        np.where(error == 0, low, np.clip(area - z * error, 0, 1)),
+        np.where(error == 0, high, np.clip(area + z * error, 0, 1)),
+    )
 
 
 def wilson_bounds(hits: np.ndarray, count: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attribute_split", "train_observers"]
 
+COPIES = 0.01  # share of held-out images that are copies of training images, from which a row's status tells of them
 INNER = 0.25  # of the training part, on which the penalty is chosen
 SCORES = tuple(Scored.__dataclass_fields__)
 
@@ -81,7 +82,8 @@ def train_observers(
     penalty : one, or several to choose from: mean log loss + penalty / 2 |W|^2, mean squared error + penalty |w|^2.
     held_out : share of the images that an observer is tested on.
     folds : in place of held_out: every image is held out once; weights are means over the folds.
-    groups : [N], a label an image: images of one group (a person, a film) are never on both sides.
+    groups : [N], a label an image: images of one group (a person, a film, a picture and its copies) are never on both
+        sides.
     controls : shuffles; 0 leaves selectivity out.
     confidence, resamples : of the bootstrap intervals over held-out images (over groups, where given).
     steps : most iterations of the logistic solver; who needs more has the status "not converged".
@@ -119,11 +121,12 @@ def train_observers(
     settings = _settings(penalty, held_out, folds, controls, confidence, resamples, steps, streaming, seed)
     of_group = check_groups(groups, len(state))
     asked, wanted = table.chosen(names), state.chosen(layers)
+    copies = state.copies()
     rows, models = [], {}
     with tqdm(total=len(asked) * len(wanted), desc="observers", unit="observer", disable=not progress) as bar:
         for name in asked:
             for layer in wanted:
-                row, models[layer, name] = _train(state, layer, table, name, of_group, settings)
+                row, models[layer, name] = _train(state, layer, table, name, of_group, copies, settings)
                 rows.append(row)
                 bar.update()
     told = asdict(settings) | {"grouped": groups is not None, "images": len(state)}
@@ -190,8 +193,9 @@ def _version() -> str:
 
 
 def _train(
-    state: State, layer: str, table: Attributes, name: str, of_group: np.ndarray | None, settings: Settings
-) -> tuple[dict[str, Any], Observer]:
+    state: State, layer: str, table: Attributes, name: str, of_group: np.ndarray | None, copies: np.ndarray,
+    settings: Settings,
+) -> tuple[dict[str, Any], Observer]:  # fmt: skip
     """Train and judge one observer: its row of scores, and the model."""
     kind, known = table.kinds[name], table.known(name)
     given = table.values(name)[known]
@@ -222,6 +226,8 @@ def _train(
     )
     if len(known) < LEAST:
         return row | {"status": f"only {len(known)} images have a value"}, empty
+    if kind == "category" and len(values) == len(known):
+        return row | {"status": "every image has a value of its own, as names of images have"}, empty
     pairs = split_rows(
         given if kind == "category" else truth, kind == "category", held_out=settings.held_out, folds=settings.folds,
         groups=groups, seed=seeds(settings.seed, name, 0),
@@ -231,6 +237,7 @@ def _train(
         for fold, pair in enumerate(pairs)
     ]
     where = np.concatenate([fold.test for fold in folds])
+    leaked = sum(int(np.isin(copies[known[b]], copies[known[a]]).sum()) for a, b in pairs)
     score = (score_answers if kind == "category" else score_numbers)(
         np.concatenate([fold.told for fold in folds]),
         truth[where],
@@ -241,6 +248,11 @@ def _train(
         confidence=settings.confidence, resamples=settings.resamples, seed=seeds(settings.seed, name, 3),
     )  # fmt: skip
     notes = dict.fromkeys(note for fold in folds for note in fold.notes)
+    if not np.isfinite(score.score):
+        notes["the held-out values do not vary"] = None
+    if leaked > COPIES * len(where) and any(fold.standardise.alive.any() for fold in folds):
+        # Shuffled labels do not know of copies, so selectivity would be above 0 for labels that tell nothing.
+        notes[f"{leaked} held-out images are copies of training images: give groups=state.copies()"] = None
     row |= {"held_out": len(where), **asdict(score), "penalty": float(np.median([fold.penalty for fold in folds])),
             "status": "; ".join(notes) or "ok", "streamed": folds[0].streamed}  # fmt: skip
     mean, scale = (np.mean([getattr(f.standardise, of) for f in folds], axis=0) for of in ("mean", "scale"))
