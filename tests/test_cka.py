@@ -87,6 +87,10 @@ def test_wrong_activations():
             linear_cka(x, y)
     with pytest.raises(LisError, match="at least 4"):
         linear_cka(x[:3], x[:3])
+    with pytest.raises(LisError, match="type list"):
+        linear_cka([[1, 2], [3]], x)  # rows of several lengths
+    half = torch.as_tensor(x).bfloat16()
+    assert linear_cka(half, half) == pytest.approx(1)
     assert linear_cka(x[:3], x[:3], unbiased=False) == pytest.approx(1)
     for wrong in (3, 0, 2.5):
         with pytest.raises(LisError, match="batch_size"):

@@ -178,6 +178,16 @@ def test_many_equal_points_still_have_a_knee_above_zero():
     assert graph.settings["eps"] > 0 and max(graph.sizes) >= 90
 
 
+def test_rounding_between_copies_is_no_scale():
+    """Differences of squares leave about 1e-8 between copies, which would pass for a knee."""
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    copies = np.repeat(x, 6, axis=0)
+    assert (neighbour_distances(copies, 5) == 0).all() and (neighbour_distances(copies, 7) > 0).all()
+    with pytest.raises(LisError, match="equal ones"):
+        mapper_graph(copies)
+    np.testing.assert_allclose(neighbour_distances(x + 1e6), neighbour_distances(x), rtol=1e-6)
+
+
 def test_neighbour_distances_are_those_of_all_pairs():
     points = np.random.default_rng(0).normal(size=(70, 5))
     pairs = np.sqrt(((points[:, None] - points[None]) ** 2).sum(-1))
@@ -221,6 +231,7 @@ def test_the_layout_is_deterministic_and_nothing_is_stacked():
         (np.eye(9)[0], {}, r"shape \[9\]; points \[M, C\]"),
         (np.zeros((9, 0)), {}, r"points \[M, C\] were expected"),
         ("cloud", {}, "points"),
+        (np.ones((9, 2)) * 1j, {}, "points"),
         (None, {}, "points"),
         (..., {"lens": "height"}, "the lens is 'height'"),
         (..., {"lens": np.arange(3)}, r"shape \[3\]; \[30\]"),

@@ -25,8 +25,10 @@ class Agreement:
         Spearman correlation of the two matrices of distances within each model, its 95 % interval over draws of images,
         and Mantel's p-value over permutations of layers.
     beyond_depth, beyond_depth_p : float
-        The same with the layers' distance in depth taken out of both. Layers near in depth are alike in any network, so
-        this is what the trainings share beyond their architecture's order.
+        The same with the layers' distance in depth, as ranks and along a line, taken out of both: layers near in depth
+        are alike in any network. What is left need not come from training: widths and sizes of maps are of the
+        architecture, too, and so is a course over depth that is no line. Compare with networks that nobody trained
+        (tests/benchmarks/topology_findings.py does).
     nearest : tuple of int, or None
         For each layer of the first model the nearest of the second, by place.
     hits, hits_p : int or None, float or None

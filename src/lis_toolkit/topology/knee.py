@@ -13,6 +13,7 @@ __all__ = ["Knee", "find_knee", "neighbour_distances"]
 
 LEAST_BEND = 0.01  # share of the chord's rise; below it a curve counts as straight
 ALIKE = 1e-6  # share of the largest distance; below it points count as equal
+EQUAL = 1e-7  # share of the largest distance from the mean; below it two points are copies
 ROWS = 1024  # points whose distances to all others are held at a time
 
 
@@ -107,10 +108,15 @@ def neighbour_distances(points: np.ndarray, neighbour: int = 5) -> np.ndarray:
     if len(points) < k:
         raise LisError(f"there are {len(points)} points; at least {k} were expected, to have {k} neighbours.")
     memory = max(1, ROWS * len(points) * 8 >> 20)  # MiB
-    # Float64: differences of squares lose close neighbours in float32.
+    # Float64 about the mean: differences of squares lose close neighbours in float32, or far from 0.
+    points = points.astype(np.float64)
+    points = points - points.mean(0)
     found = pairwise_distances_chunked(
-        points.astype(np.float64),
+        points,
         reduce_func=lambda distances, _: np.partition(distances, k - 1, axis=1)[:, k - 1],
         working_memory=memory,
     )
-    return np.sort(np.concatenate(list(found)))
+    distances = np.sort(np.concatenate(list(found)))
+    # What differences of squares leave between copies is rounding, and no scale for anything.
+    distances[distances <= EQUAL * np.sqrt((points**2).sum(1).max())] = 0.0
+    return np.asarray(distances)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..errors import LisError
 from ..files import provenance
@@ -174,6 +175,8 @@ def read_cloud(cloud: Any) -> Cloud:
     raw = cloud.points if of_images else cloud
     try:
         points = _array(raw)
+        if points.dtype.kind not in "fiub":
+            raise TypeError
         points = points.astype(
             np.float32 if points.dtype in (np.float16, np.float32) else np.float64, copy=False
         )
@@ -204,7 +207,10 @@ def read_cloud(cloud: Any) -> Cloud:
 
 
 def _array(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return np.asarray((values.float() if values.dtype == torch.bfloat16 else values).numpy())
+    return np.asarray(values)
 
 
 def _labels(labels: Any, classes: Any, cloud: Cloud) -> tuple[np.ndarray | None, tuple[str, ...]]:

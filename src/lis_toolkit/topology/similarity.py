@@ -87,7 +87,15 @@ def _pair(x: Any, y: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
     both = []
     for name, value in (("x", x), ("y", y)):
         array = getattr(value, "points", value)
-        array = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+        if isinstance(array, torch.Tensor):
+            array = array.detach().cpu()
+            array = (
+                array.float() if array.dtype == torch.bfloat16 else array
+            ).numpy()  # NumPy has no bfloat16
+        try:
+            array = np.asarray(array)
+        except ValueError:  # rows of several lengths
+            array = np.empty(0, dtype=object)
         if array.ndim > 2:
             array = array.reshape(len(array), -1)
         as_points(array if array.dtype.kind in "fiu" else value, name, least)
