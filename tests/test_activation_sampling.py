@@ -182,6 +182,8 @@ def test_bad_arguments(classifier, monkeypatch):
         "seed": {"seed": -1},
         "masks are for": {"masks": MASKS},
         r"masks have shape \[11, 8, 7\]; \[11, 8, 8\]": {"how": "foreground", "masks": MASKS[..., :7]},
+        r"masks can't be read: .*numpy.str_": {"how": "foreground", "masks": "mask.png"},
+        r"masks can't be read: .*inhomogeneous": {"how": "foreground", "masks": [[1], [1, 2]]},
         "truth values": {"how": "background", "masks": torch.full((11, 8, 8), 0.5)},
     }
     for message, settings in cases.items():

@@ -334,3 +334,12 @@ def test_labels_beyond_the_legend_are_refused():
     labels = torch.tensor([[[0, 3], [1, 1]]])
     with pytest.raises(LisError, match="labels go from 0 to 3; 0 to 2 was expected"):
         map_overlap(torch.rand(1, 2, 2), labels, 3)
+
+
+def test_no_maps_at_all_are_refused():
+    classifier, x = small_classifier(), small_images(2)
+    for made in (None, {"a": 3}, [1]):
+        with pytest.raises(LisError, match="must return a dict of names and tensors"):
+            measure_faithfulness(classifier, x, lambda *given, made=made: made)
+    with pytest.raises(LisError, match="no maps and no controls"):
+        measure_faithfulness(classifier, x, {}, controls=())

@@ -184,7 +184,7 @@ def test_what_is_refused_and_what_is_empty():
     one, masks = made([torch.rand(SIDE, SIDE)]), PictureLabels(body()[None], LEGEND)
     for explanations, options, why in (
         ([], {}, "at least one"),
-        ([1], {}, "a list of explanations"),
+        ([1], {}, "a list of explanations has a int"),
         ([one, one], {}, "explained twice"),
         ([one], {"alpha": 0}, "between 0 and 1"),
         ([one], {"threshold": 2}, "threshold"),

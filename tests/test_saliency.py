@@ -328,3 +328,30 @@ def test_networks_that_can_not_be_run_with_gradients_are_said():
     with pytest.raises(LisError, match="small can't be run with gradients: .* modified inplace"):
         explain_images(hooked, small_images())
     assert not any(module._forward_hooks for module in hooked.network.modules())
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5,), 5, (5.5, 5), "x", (-1, 3)])
+def test_sizes_that_are_none_are_refused(size):
+    explanation = explain_images(small_classifier(), small_images(1), method="pca")[0]
+    with pytest.raises(LisError, match=r"size is|the height is|the width is"):
+        saliency_of(explanation, size=size)
+    assert saliency_of(explanation, size=[5, 7]).shape == (5, 7)
+
+
+def test_what_are_no_explanations_is_said():
+    from lis_toolkit.saliency import label_by_parts, weights_accounted
+
+    for function in (
+        cluster_table,
+        weights_accounted,
+        lambda given: label_by_parts(given, torch.zeros(1, 12, 12)),
+    ):
+        for wrong, told in (
+            (3, "int"),
+            (None, "NoneType"),
+            ([None], "NoneType"),
+            ("text", "str"),
+            ([], "empty"),
+        ):
+            with pytest.raises(LisError, match=f"list of explanations .*{told}"):
+                function(wrong)

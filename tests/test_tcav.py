@@ -286,6 +286,7 @@ def test_concepts_from_photographs():
     assert most_of(values, 2, torch.tensor([True, True, False, True, True])).tolist() == [3, 0]
     for call, why in (
         (lambda: most_of(values, 5), "4 of 5"),
+        (lambda: most_of(["much"], 1), "the values are no numbers"),
         (lambda: striped(x, 1), "2 pixels"),
         (lambda: striped(x, strength=2), "0 to 1"),
         (lambda: striped(255 * x), "range"),

@@ -120,7 +120,12 @@ def given_masks(masks: Any, count: int, size: tuple[int, ...] | None) -> Tensor:
     LisError
         For another shape or number, and for values that are not truth values.
     """
-    values = torch.as_tensor(np.asarray(masks))
+    try:
+        values = torch.as_tensor(np.asarray(masks))
+    except (TypeError, ValueError) as error:  # texts, rows of several lengths
+        raise LisError(
+            f"masks can't be read: {error}. Truth values [{count}, H, W] were expected."
+        ) from error
     wanted = f"[{count}, H, W]" if size is None else f"[{count}, {size[0]}, {size[1]}]"
     fits = values.ndim == 3 and len(values) == count and (size is None or tuple(values.shape[1:]) == size)
     if not fits:

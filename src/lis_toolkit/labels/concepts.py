@@ -41,7 +41,10 @@ def most_of(values: Any, count: int, among: Tensor | None = None) -> Tensor:
     >>> most_of([0.1, float("nan"), 0.9], 1)
     tensor([2])
     """
-    values = np.asarray(values, dtype=float)
+    try:
+        values = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise LisError(f"the values are no numbers: {error}.") from error
     count = whole_number(count, "count", 1)
     allowed = np.zeros(len(values), bool)
     allowed[slice(None) if among is None else np.asarray(among)] = True

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import LisError
-from ..names import cut, spelling_hint
+from ..names import cut, spelling_hint, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,15 +186,24 @@ def upsampled(values: Tensor, explanation: Explanation, size: tuple[int, int] | 
     ----------
     size : (height, width) to bring the whole to; default: the image's.
 
+    Raises
+    ------
+    LisError : a size that is not two whole numbers.
+
     Examples
     --------
     >>> upsampled(explanation.layers[-1].clusters[0].map, explanation).shape
     torch.Size([32, 32])
     """
+    if size is not None:
+        sides = tuple(size) if isinstance(size, Iterable) else (size,)
+        if len(sides) != 2:
+            raise LisError(f"size is {size!r}; (height, width) was expected.")
+        size = whole_number(sides[0], "the height", 1), whole_number(sides[1], "the width", 1)
     top, left, height, width = explanation.seen
     whole = torch.zeros(explanation.image.shape[1:])  # [H, W]
     whole[top : top + height, left : left + width] = _resized(values, (height, width))
-    return whole if size is None or tuple(size) == tuple(whole.shape) else _resized(whole, size)
+    return whole if size is None or size == tuple(whole.shape) else _resized(whole, size)
 
 
 def _resized(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -220,7 +229,7 @@ def saliency_of(
 
     Raises
     ------
-    LisError : a layer that was not explained.
+    LisError : a layer that was not explained, a size that is not two whole numbers.
 
     Examples
     --------
@@ -233,6 +242,25 @@ def saliency_of(
             return upsampled(explanation.layers[-1].merged(), explanation, size)
         return torch.stack([m / m.max().clamp_min(1e-12) for m in maps]).mean(0)
     return upsampled(explanation.layer(layer).merged(), explanation, size)
+
+
+def explanation_list(explanations: Any) -> list[Explanation]:
+    """Return explanations, or a single one, as a list.
+
+    Raises
+    ------
+    LisError : anything else, or none at all.
+    """
+    listed = isinstance(explanations, Iterable) and not isinstance(explanations, str)
+    given = list(explanations) if listed else [explanations]
+    if not given:
+        raise LisError("the list of explanations is empty; at least one was expected.")
+    strange = [type(one).__name__ for one in given if not isinstance(one, Explanation)]
+    if strange:
+        raise LisError(
+            f"a list of explanations has a {strange[0]}; what explain_images returns was expected."
+        )
+    return given
 
 
 def cluster_table(explanations: Iterable[Explanation]) -> pd.DataFrame:
@@ -256,9 +284,7 @@ def cluster_table(explanations: Iterable[Explanation]) -> pd.DataFrame:
 
     columns = ["image", "explained", "layer", "title", "depth", "cluster", "shown", "maps", "weight",
                "accounted", "k", "silhouette"]  # fmt: skip
-    given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if not given:
-        raise LisError("the list of explanations is empty; at least one was expected.")
+    given = explanation_list(explanations)
     rows = [
         (e.index, e.name, part.layer.name, part.layer.title, part.layer.depth, i, i < len(part.clusters),
          len(c.members), c.weight, part.accounted, part.k, part.silhouette)

@@ -28,6 +28,7 @@ from .perturbation import (
     baseline_images,
     check_maps,
     curve_area,
+    named_maps,
     perturbation_curves,
     pixel_counts,
     pixel_ranks,
@@ -316,7 +317,7 @@ def measure_faithfulness(
                     classes = classifier.logits(part.to(classifier.device, classifier.dtype)).argmax(1).cpu()
             else:
                 classes = given[indices]
-            found = {name: m.detach().float().cpu() for name, m in make(part, classes, indices).items()}
+            found = named_maps(make(part, classes, indices), least=0 if controls else 1)
             clash = sorted(set(found) & set(controls))
             if clash:
                 raise LisError(

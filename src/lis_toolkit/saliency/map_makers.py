@@ -14,7 +14,7 @@ from ..classifiers import Classifier
 from ..counterfactuals.intervals import mean_over_starts
 from ..errors import LisError
 from .explain import Method, explain_images
-from .explanation import Explanation, saliency_of
+from .explanation import Explanation, explanation_list, saliency_of
 from .faithfulness import MapMaker
 from .grad_cam import grad_cam
 from .gradients import spatial_layers
@@ -119,9 +119,7 @@ def weights_accounted(
     """
     import pandas as pd
 
-    given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if not given:
-        raise LisError("the list of explanations is empty; at least one was expected.")
+    given = explanation_list(explanations)
     layers = [part.layer for part in given[0].layers]
     for e in given:
         if [part.layer for part in e.layers] != layers:

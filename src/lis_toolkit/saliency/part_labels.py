@@ -13,7 +13,7 @@ from ..counterfactuals.intervals import mean_over_starts
 from ..errors import LisError
 from ..names import finite_number, spelling_hint, whole_number
 from ..parts import Segmenter
-from .explanation import Explanation, upsampled
+from .explanation import Explanation, explanation_list, upsampled
 from .overlap import PictureLabels, part_masks
 
 if TYPE_CHECKING:
@@ -142,9 +142,7 @@ def part_coverage(
     """
     import pandas as pd
 
-    given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if not given or not all(isinstance(e, Explanation) for e in given):
-        raise LisError("a list of explanations was expected, with at least one; explain_images makes them.")
+    given = explanation_list(explanations)
     known = [(e.index, e.name) for e in given]
     if len(set(known)) < len(known):
         twice = next(each for each in known if known.count(each) > 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,6 +109,21 @@ def check_maps(maps: Tensor, count: int, name: str = "the maps") -> Tensor:
             f"{name} have NaN or infinite values in {bad} of {count} maps; finite ones were expected."
         )
     return maps
+
+
+def named_maps(made: Any, least: int = 0) -> dict[str, Tensor]:
+    """Return what a function of maps gave, float32 on the CPU by name, checked.
+
+    Raises
+    ------
+    LisError
+        For anything but a dict of names and tensors, or fewer than `least`.
+    """
+    if not (isinstance(made, Mapping) and all(isinstance(m, Tensor) for m in made.values())):
+        raise LisError("the function of maps must return a dict of names and tensors [n, h, w].")
+    if len(made) < least:
+        raise LisError("there are no maps and no controls to measure; give at least one.")
+    return {str(name): m.detach().float().cpu() for name, m in made.items()}
 
 
 def resize_maps(maps: Tensor, size: Sequence[int]) -> Tensor:
