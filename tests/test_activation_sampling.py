@@ -220,3 +220,25 @@ def test_where_grabcut_has_nothing_to_cut():
     ):
         with pytest.raises(LisError, match=message):
             foreground_masks(**{"x": torch.rand(1, 1, 8, 8), **bad})
+
+
+@pytest.mark.parametrize("share, kept", [(0.0, None), (0.25, None), (0.5, True), (1.0, None)])
+def test_a_cut_that_is_empty_or_full_is_not_believed(monkeypatch, share, kept):
+    """GrabCut works on enlarged pictures: a pixel belongs to what is cut out where half of its area does."""
+    import cv2
+
+    def grab_cut(colour, kinds, *others):
+        kinds[:] = cv2.GC_BGD
+        each = len(kinds) // 32  # pixels of the enlarged picture for one
+        wide = 32 if share in (0.0, 1.0) else 10  # everywhere, or in the first ten columns
+        for row in range(round(share * each)):
+            kinds[row::each, : wide * each] = cv2.GC_PR_FGD
+
+    monkeypatch.setattr(cv2, "grabCut", grab_cut)
+    expected = torch.zeros(32, 32, dtype=torch.bool)
+    expected[2:30, 2:30] = True
+    if kept:
+        expected = torch.zeros(32, 32, dtype=torch.bool)
+        expected[:, :10] = True
+    x = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(foreground_masks(x)[0], expected)

@@ -306,3 +306,15 @@ def test_what_are_no_answers_is_said():
     for wrong, told in (("answers.jsonl", "str"), (None, "NoneType"), ([1], "int"), (3, "int")):
         with pytest.raises(LisError, match=rf"the answers are {told}; an Answers file"):
             module.counted(wrong)
+
+
+def test_a_last_line_without_its_end_is_read_once(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    answers = Answers(path)
+    answers.add(Answer("ann", "8c", 0, "body.1", 0, "Coat", "sleeve", "Coat"))
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))  # an editor saved it so
+    again = Answers(path)
+    assert len(again) == 1 and again.refresh() == 0 and len(again) == 1
+    again.add(Answer("ben", "8c", 0, "body.1", 0, "Coat", "collar", "Coat"))
+    assert [one.label for one in again] == ["sleeve", "collar"] == [one.label for one in Answers(path)]
+    assert not again.damaged

@@ -1,5 +1,7 @@
 """Linear CKA against HSIC written down with kernel matrices; representational similarity against scipy."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,11 @@ from lis_toolkit.errors import LisError
 from lis_toolkit.topology import linear_cka, representational_similarity
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers_whatever_ran_before():
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 def plain_hsic(x, y, unbiased):
@@ -108,3 +115,12 @@ def test_representational_similarity_is_spearmans_of_distances():
     assert unrelated.p_value > 0.02 and abs(unrelated.correlation) < 0.3
     assert np.isnan(representational_similarity(x, y, permutations=0).p_value)
     assert representational_similarity(x, y, 19, seed=3) == representational_similarity(x, y, 19, seed=3)
+
+
+def test_the_p_value_is_that_of_moving_images_not_of_moving_distances():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
+    every = [spearmanr(pdist(x), pdist(y[list(order)]))[0] for order in itertools.permutations(range(5))]
+    found = representational_similarity(x, y, permutations=3000)
+    exact = np.mean(np.array(every) >= every[0] - 1e-12)
+    assert 0.1 < exact < 0.9 and found.p_value == pytest.approx(exact, abs=0.03)

@@ -15,6 +15,7 @@ from lis_toolkit.observers import (
     depth_dependence,
     find_denoting_units,
 )
+from lis_toolkit.observers.splits import split_rows
 from lis_toolkit.observers.thresholds import (
     area_under_curve,
     best_thresholds,
@@ -138,8 +139,6 @@ def test_planted_units_denote_and_noise_does_not(found):
 
 
 def test_held_out_figures_are_of_held_out_images(found):
-    from lis_toolkit.observers.splits import split_rows
-
     state, attributes = planted()
     [(train, test)] = split_rows(attributes.values("kind"), True, held_out=0.3, seed=[0, 10])
     row = (
@@ -244,3 +243,44 @@ def test_chance_does_not_depend_on_what_else_is_asked_for():
     alone = find_denoting_units(state, table, names="two", groups=groups, shuffles=2).table
     both = both[both["attribute"] == "two"].drop(columns="q").reset_index(drop=True)
     pd.testing.assert_frame_equal(both, alone.drop(columns="q"))
+
+
+def test_youdens_threshold_is_another_one():
+    state, attributes = planted(200)
+    found = find_denoting_units(state, attributes, names="few", by="youden", shuffles=1)
+    [(train, _)] = split_rows(attributes.values("few"), True, held_out=0.3, seed=[0, 10])
+    for row in found.table.query("value == 'yes'").itertuples():
+        x, holds = state.rows_of(row.layer, train)[:, row.unit], attributes.values("few")[train] == "yes"
+        assert row.training_score == pytest.approx(plain_best(x, holds, "youden")), row
+        assert row.training_score == row.training_youden
+
+
+def test_chance_is_what_thresholds_learned_from_shuffled_labels_give():
+    """A unit that knows the property: with its own threshold shuffled labels give F1 = s, with theirs 2 s / (1 + s)."""
+    few = np.arange(400) % 10 < 3
+    state = as_state({"unit": (few + 0.01 * np.random.default_rng(0).normal(size=400))[:, None]})
+    table = pd.DataFrame({"few": np.where(few, "yes", "no")})
+    found = find_denoting_units(state, table, shuffles=5).table.query("value == 'yes'").iloc[0]
+    assert found["f1"] == 1 and found["denotes"]
+    assert found["chance"] == pytest.approx(2 * 0.3 / 1.3, abs=0.03)
+
+
+def test_what_chance_gives_too_does_not_denote():
+    """Of a property that nearly all have, calling all is a good F1."""
+    rng = np.random.default_rng(0)
+    common = rng.random(900) < 0.85
+    state = as_state({"unit": (common + 1.6 * rng.normal(size=900))[:, None]})
+    found = find_denoting_units(state, pd.DataFrame({"common": np.where(common, "yes", "no")}), shuffles=10)
+    row = found.table.query("value == 'yes'").iloc[0]
+    assert row["f1"] > 0.85 and row["q"] < 1e-3 and row["f1"] <= row["chance"] and not row["denotes"]
+
+
+def test_many_looks_are_paid_for():
+    """Units of a layer each that know nothing: some have p below the level, and more F1 than one shuffling gave."""
+    rng = np.random.default_rng(2)
+    holds = rng.random(300) < 0.5
+    state = as_state({f"layer {i}": rng.normal(size=(300, 1)) for i in range(150)})
+    table = pd.DataFrame({"coin": np.where(holds, "yes", "no")})
+    found = find_denoting_units(state, table, least=0.3, shuffles=1).table
+    looks = found[(found["p"] <= 0.05) & (found["f1"] > found["chance"]) & (found["f1"] >= 0.3)]
+    assert len(looks) > 0 and not found["denotes"].any()

@@ -284,6 +284,16 @@ def test_groups_are_those_of_a_plain_rederivation_and_of_scikit_learn(seed):
     assert groups[0] == 0 and list(dict.fromkeys(groups)) == sorted(set(groups))  # numbered as they come
 
 
+@pytest.mark.parametrize("seed, count", [(4, 4), (6, 9), (8, 9), (11, 6)])
+def test_scattered_rows_are_grouped_by_their_farthest_members(seed, count):
+    """Where average linkage would group otherwise, or all but two rows stand alone."""
+    vectors = np.random.default_rng(seed).normal(size=(count, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    groups = group_vectors(vectors)
+    found = {frozenset(np.flatnonzero(groups == g)) for g in set(groups)}
+    assert found == set(map(frozenset, plain_groups(vectors)))
+
+
 def test_few_and_equal_rows_are_grouped_on_purpose():
     east, north, near = np.array([1.0, 0]), np.array([0, 1.0]), np.array([0.8, 0.6])
     assert group_vectors(np.zeros((0, 2))).tolist() == []

@@ -11,7 +11,15 @@ from lis_toolkit.errors import LisError
 from lis_toolkit.link import fit_link
 from lis_toolkit.pairs import Pairs
 from lis_toolkit.topology import compare_link_shapes, link_shape_figure
-from lis_toolkit.topology.link_shape import COMPARED, gaussian_like, merge_heights
+from lis_toolkit.topology.link_shape import (
+    COMPARED,
+    LINKED,
+    _between_means,
+    _between_nearest,
+    _clouds,
+    gaussian_like,
+    merge_heights,
+)
 
 SETTINGS = {"points": 60, "repeats": 3, "permutations": 199}
 
@@ -119,3 +127,25 @@ def test_few_classes_wrong_pairs_seeds_and_files(turned, tmp_path):
         figure = link_shape_figure(one)
         figure.savefig(tmp_path / "shapes.png")
         assert len(figure.axes) == (4 if one is shapes else 2)
+
+
+def test_what_r_is_compared_with():
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1, 2], 60)
+    w = np.array([[0.0, 0], [30, 0], [0, 30]])[labels] + rng.normal(size=(180, 2))
+    rows = np.arange(0, 180, 2)
+    clouds = _clouds({"r": -w, "w": w, LINKED: 2 * w}, rows, labels, np.random.default_rng(0))
+    assert np.array_equal(clouds["r"], -w[rows]) and np.array_equal(clouds[LINKED], 2 * w[rows])
+    shuffled, mixed = clouds["columns of w shuffled"], clouds["class Gaussians like w"]
+    assert np.array_equal(np.sort(shuffled, axis=0), np.sort(w[rows], axis=0))
+    assert len({tuple(point) for point in shuffled} & {tuple(point) for point in w[rows]}) < 10
+    for k in range(3):
+        own = mixed[labels[rows] == k]
+        assert np.allclose(own.mean(0), w[labels == k].mean(0), atol=0.8) and 0.5 < own.std(0).max() < 1.7
+
+
+def test_distances_of_classes():
+    x = np.array([[0.0, 0], [1, 0], [4, 0], [9, 0]])
+    places = [np.array([0, 1]), np.array([2, 3])]
+    assert _between_nearest(x, places).tolist() == [[0, 3], [3, 0]]
+    assert _between_means(x, places).tolist() == [[0, 6], [6, 0]]

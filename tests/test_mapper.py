@@ -274,3 +274,11 @@ def test_a_lens_of_one_number_a_point_may_be_anything():
     points = np.random.default_rng(0).normal(size=(30, 4))
     for lens in (points[:, 0], torch.tensor(points[:, 0]), points[:, 0].tolist(), lambda p: p[:, 0]):
         np.testing.assert_allclose(lens_values(points, lens), points[:, 0])
+
+
+def test_a_point_on_the_bound_of_two_intervals_is_in_both():
+    from lis_toolkit.topology.cover import IntervalCover
+
+    data = np.array([[0, 0.5], [1, 1.0], [2, 1.5]])  # row, lens
+    first, second = IntervalCover(np.array([[0.0, 1.0], [1.0, 2.0]]), 0.3).transform(data)
+    assert first[:, 0].tolist() == [0, 1] and second[:, 0].tolist() == [1, 2]

@@ -457,3 +457,33 @@ def test_a_classifiers_state_has_every_layer():
     found = train_observers(state, join_attributes(pictures.attributes), controls=1, resamples=100)
     assert row(found, state.layers[-1], "class").score > 0.7
     assert "class: accuracy" in str(found)
+
+
+def test_nothing_of_the_held_out_part_goes_into_the_model_or_its_baseline():
+    """Groups are split without looking at values: other values in the held-out part leave the model as it was."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(240) // 6
+    x = rng.normal(size=(240, 8)).astype(np.float32)
+    table = pd.DataFrame({
+        "kind": np.where(x[:, 0] + rng.normal(size=240) > 0.3, "yes", "no").astype(object),
+        "number": x[:, 1] + rng.normal(size=240),
+    })  # fmt: skip
+    for name, other in (("kind", "yes"), ("number", 9.0)):
+        [(train, test)] = attribute_split(Attributes(table), name, groups=groups)
+        changed = table.copy()
+        changed.loc[test[:-3], name] = other  # most: two values must be left
+        before, after = (
+            train_observers({"layer": x}, t, names=name, groups=groups, controls=1, resamples=50)
+            for t in (table, changed)
+        )
+        one, same = (found.observer("layer", name) for found in (before, after))
+        assert np.array_equal(one.weights, same.weights) and np.array_equal(one.bias, same.bias)
+        baseline = after.scores["baseline"].iloc[0]
+        if name == "kind":
+            most = table.loc[train, name].mode()[0]
+            assert most == "no" and baseline == (changed.loc[test, name] == most).mean() < 0.5
+        else:
+            truth, guess = changed.loc[test, name], table.loc[train, name].mean()
+            assert baseline == pytest.approx(
+                1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean()) ** 2).sum()
+            )

@@ -132,3 +132,41 @@ def test_an_attribute_that_hardly_varies_is_refused():
     x = np.random.default_rng(0).normal(size=(60, 3))
     with pytest.raises(LisError, match="the same for all of the"):
         train_sparse_observer({"l": x}, pd.DataFrame({"once": [3.0] * 59 + [4.0]}), "once", "l")
+
+
+def test_components_are_ordered_without_the_rows_that_judge_their_number():
+    """Labels of the inner check part dealt anew: neither path may see them."""
+    from lis_toolkit.observers import attribute_split
+    from lis_toolkit.observers.sparse import _Task
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 12)).astype(np.float32)
+    y = x[:, 4] + x[:, 8] + rng.normal(size=300)
+    table = Attributes(pd.DataFrame({"y": y}))
+    [pair] = attribute_split(table, "y")
+    task = _Task(as_state({"layer": x}), "layer", table, "y", pair, (0.1,), None, 0)
+    alive = np.arange(12)
+    before = task.path(alive), task.greedy(alive, 12)
+    judged = task.inner[1]
+    task.y = task.y.copy()
+    task.y[judged] = 50 * task.x[judged, 0]
+    task.x[judged, 1] *= 7
+    for order, again in zip(before, (task.path(alive), task.greedy(alive, 12)), strict=True):
+        assert order.tolist() == again.tolist()
+
+
+def test_the_fewest_are_chosen_by_the_inner_check_and_not_by_the_held_out_score():
+    rng = np.random.default_rng(1)
+    which = rng.integers(0, 2, 90)
+    x = (which[:, None] * np.linspace(1.2, 0.1, 12) + rng.normal(size=(90, 12))).astype(np.float32)
+    table = pd.DataFrame({"k": np.array(["a", "b"], dtype=object)[which]})
+    otherwise = 0
+    for seed in range(4):
+        found = train_sparse_observer(
+            {"x": x}, table, "k", "x", sizes=range(1, 13), draws=1, penalty=0.1, resamples=20, seed=seed
+        )
+        curve = found.curve[found.curve["way"] == "l1 path"].set_index("components")
+        expected = curve.index[curve["inner"] >= 0.95 * curve.loc[12, "inner"]][0]
+        assert found.fewest.set_index("way").loc["l1 path", "components"] == expected
+        otherwise += expected != curve.index[curve["score"] >= 0.95 * found.full][0]
+    assert otherwise  # the two do differ here

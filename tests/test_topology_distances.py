@@ -151,11 +151,12 @@ def layers_of(matrix, draws=4, noise=0.0, within=True, seed=0):
     return LayerDistances("cka", names, names, names, names, within, values)
 
 
-def test_mantel_by_all_permutations():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed, like", [(0, 1.0), (1, 0.0), (2, 0.0), (3, 0.0)])
+def test_mantel_by_all_permutations(seed, like):
+    rng = np.random.default_rng(seed)
     a = rng.random((5, 5))
     a = a + a.T
-    b = a + 0.8 * rng.random((5, 5))
+    b = like * a + 0.8 * rng.random((5, 5))
     b = b + b.T
     above = np.triu_indices(5, 1)
     every = [
@@ -194,6 +195,12 @@ def test_nearest_layers():
         layers_of(depth), layers_of(depth), layers_of(depth[::-1], within=False), permutations=999
     )
     assert turned.hits == 0 and turned.hits_p == 1
+    # Rows are the first model's layers: each of them looks for its nearest, and all find the last.
+    last = np.broadcast_to(np.arange(6.0)[::-1], (6, 6)) + 0.01 * np.arange(6.0)[:, None]
+    found = compare_trainings(
+        layers_of(depth), layers_of(depth), layers_of(last, within=False), permutations=99
+    )
+    assert found.nearest == (5,) * 6 and found.hits == 1 and found.offset == pytest.approx(2.5)
     for wrong in (layers_of(depth[:3, :3]), layers_of(depth, draws=2)):
         with pytest.raises(LisError):
             compare_trainings(layers_of(depth), wrong, permutations=999)

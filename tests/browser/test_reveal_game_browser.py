@@ -222,5 +222,9 @@ def test_a_new_kernel_goes_on_where_the_player_stopped(ann, notebook, server):
         again.wait(number + 1)
     again.root.get_by_text("A picture is done").wait_for()
     assert again.form.locator("form").is_hidden() and len(again.lines()) == 4
-    (whole,) = lab.canvases(again.root)
-    assert whole.std() > 60
+
+    def check_whole():  # the picture is drawn on its own
+        (whole,) = lab.canvases(again.root)
+        assert whole.std() > 60
+
+    lab.eventually(check_whole)
