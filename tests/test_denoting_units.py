@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lis_toolkit.errors import LisError
+from lis_toolkit.link_stats import wilson, wilson_bounds
 from lis_toolkit.observers import (
     Attributes,
     DenotingUnits,
@@ -15,13 +16,12 @@ from lis_toolkit.observers import (
     depth_dependence,
     find_denoting_units,
 )
-from lis_toolkit.observers.splits import split_rows
+from lis_toolkit.observers.splits import check_groups, split_rows
 from lis_toolkit.observers.thresholds import (
     area_under_curve,
     best_thresholds,
     count_beyond,
     rank_units_by_value,
-    wilson_bounds,
 )
 
 
@@ -93,13 +93,15 @@ def test_areas_and_tests_are_scipys():
     assert np.allclose(error[:4], np.std(draws, axis=0)[:4], rtol=0.15)
 
 
-def test_wilson_of_many_is_wilson_of_one():
-    from lis_toolkit.link_stats import wilson
+def test_wilsons_bounds_are_scipys():
+    from scipy.stats import binomtest
 
     low, high = wilson_bounds(np.array([0, 3, 9, 10.0]), np.full(4, 10), 1.959964)
     for k, hits in enumerate((0, 3, 9, 10)):
-        assert (low[k], high[k]) == pytest.approx(wilson(hits, 10))
-    assert np.isnan(wilson_bounds(np.zeros(1), np.zeros(1), 1.96)[0][0])
+        expected = binomtest(hits, 10).proportion_ci(0.95, method="wilson")
+        assert (low[k], high[k]) == pytest.approx((expected.low, expected.high), abs=1e-7)
+        assert wilson(hits, 10) == (low[k], high[k])
+    assert np.isnan(wilson_bounds(np.zeros(1), np.zeros(1), 1.96)).all() and np.isnan(wilson(0, 0)).all()
 
 
 def planted(n=600, seed=0):
@@ -284,3 +286,23 @@ def test_many_looks_are_paid_for():
     found = find_denoting_units(state, table, least=0.3, shuffles=1).table
     looks = found[(found["p"] <= 0.05) & (found["f1"] > found["chance"]) & (found["f1"] >= 0.3)]
     assert len(looks) > 0 and not found["denotes"].any()
+
+
+def test_quantiles_are_those_of_the_training_part():
+    rng = np.random.default_rng(0)
+    groups = np.arange(300) // 5
+    level = rng.normal(size=300)
+    x = (level + rng.normal(size=300))[:, None]
+    moved = level.copy()
+    [(train, test)] = split_rows(
+        np.zeros(300), False, held_out=0.3, groups=check_groups(groups, 300), seed=[0, 10]
+    )
+    moved[test[::2]] += 40
+    before, after = (
+        find_denoting_units({"x": x}, pd.DataFrame({"level": values}), groups=groups, shuffles=1)
+        for values in (level, moved)
+    )
+    borders = [[value.split(" (")[0] for value in found.properties["value"]] for found in (before, after)]
+    assert borders[0] == borders[1] and len(borders[0]) == 3  # "above 0.12"
+    assert before.properties["training"].tolist() == after.properties["training"].tolist()
+    assert before.properties["held_out"].sum() < after.properties["held_out"].sum()  # the figures do see them

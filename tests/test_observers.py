@@ -487,3 +487,17 @@ def test_nothing_of_the_held_out_part_goes_into_the_model_or_its_baseline():
             assert baseline == pytest.approx(
                 1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean()) ** 2).sum()
             )
+
+
+def test_controls_are_trained_on_shuffled_labels(monkeypatch):
+    from lis_toolkit.observers import train
+
+    seen = []
+    plain = train.fit_logistic
+    monkeypatch.setattr(train, "fit_logistic", lambda d, y, *more: seen.append(y) or plain(d, y, *more))
+    state, attributes, _, _ = linear_world(120)
+    train_observers(state, attributes, names="kind", layers=["signal"], controls=3, resamples=50)
+    own, *shuffled = seen
+    assert len(shuffled) == 3 and len({tuple(y) for y in seen}) == 4
+    for y in shuffled:
+        assert np.array_equal(np.bincount(y), np.bincount(own)) and (y == own).mean() < 0.6

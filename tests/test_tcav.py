@@ -361,3 +361,16 @@ def test_many_images_are_fitted_in_pieces_and_refused_before_their_products_fill
         validate_concepts(
             classifier, {"bars": bars(8, 1)}, "ring", *args, ["penultimate"], batch_size=4, **FEW
         )
+
+
+def test_random_concepts_are_not_held_against_themselves():
+    from lis_toolkit.labels.tcav import _Draw
+
+    inside, outside = _Draw(10, 30, 8, 4, seed=0).random_concepts(5)
+    assert inside.shape == outside.shape == (20, 8)
+    for own, others in zip(inside.tolist(), outside.tolist(), strict=True):
+        assert (
+            not set(own) & set(others)
+            and len({*own, *others}) == 16
+            and {*own, *others} <= set(range(10, 40))
+        )

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 def wilson(hits: float, count: float, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's 95 % interval of a share; counts may be fractions, of rows that are worth less than one each."""
-    if count == 0:
-        return math.nan, math.nan
-    share, weight = hits / count, z * z / count
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    low, high = wilson_bounds(np.array([hits]), np.array([count]), z)
+    return float(low[0]), float(high[0])
+
+
+def wilson_bounds(hits: np.ndarray, count: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of many shares at once; NaN where count is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share, weight = hits / count, z * z / count
+        middle = (share + weight / 2) / (1 + weight)
+        half = z / (1 + weight) * np.sqrt(np.maximum(share * (1 - share), 0) / count + weight / (4 * count))
     # Without a miss, or without a hit, one bound is the share itself; rounding leaves it 1e-17 away.
-    return 0.0 if hits <= 0 else max(0.0, middle - half), 1.0 if hits >= count else min(1.0, middle + half)
+    low = np.where(hits <= 0, 0.0, np.maximum(middle - half, 0.0))
+    high = np.where(hits >= count, 1.0, np.minimum(middle + half, 1.0))
+    return np.where(count == 0, np.nan, low), np.where(count == 0, np.nan, high)
 
 
 def interval_of_mean(values: np.ndarray) -> tuple[float, float, float]:

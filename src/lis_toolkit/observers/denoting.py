@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..errors import LisError
 from ..files import provenance
+from ..link_stats import wilson_bounds
 from ..names import finite_number, whole_number
 from ..selectivity.statistics import false_discovery
 from .attributes import Attributes, Property
@@ -25,7 +26,6 @@ from .thresholds import (
     best_thresholds,
     count_beyond,
     rank_units_by_value,
-    wilson_bounds,
 )
 
 if TYPE_CHECKING:

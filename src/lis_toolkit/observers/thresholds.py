@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from ..link_stats import wilson_bounds
+
 __all__ = [
     "Ranked",
     "Thresholds",
@@ -15,7 +17,6 @@ __all__ = [
     "best_thresholds",
     "count_beyond",
     "rank_units_by_value",
-    "wilson_bounds",
 ]
 
 Criterion = Literal["f1", "youden"]
@@ -165,14 +166,3 @@ def area_bounds(
         np.where(error == 0, low, np.clip(area - z * error, 0, 1)),
         np.where(error == 0, high, np.clip(area + z * error, 0, 1)),
     )
-
-
-def wilson_bounds(hits: np.ndarray, count: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of many shares at once; NaN where count is 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share, weight = hits / count, z * z / count
-        middle = (share + weight / 2) / (1 + weight)
-        half = z / (1 + weight) * np.sqrt(np.maximum(share * (1 - share), 0) / count + weight / (4 * count))
-    return np.where(hits <= 0, 0.0, middle - half) + 0 * share, np.where(
-        hits >= count, 1.0, middle + half
-    ) + 0 * share
