@@ -282,3 +282,11 @@ def test_a_point_on_the_bound_of_two_intervals_is_in_both():
     data = np.array([[0, 0.5], [1, 1.0], [2, 1.5]])  # row, lens
     first, second = IntervalCover(np.array([[0.0, 1.0], [1.0, 2.0]]), 0.3).transform(data)
     assert first[:, 0].tolist() == [0, 1] and second[:, 0].tolist() == [1, 2]
+
+
+def test_a_node_names_its_largest_classes():
+    points = np.random.default_rng(0).normal(0, 0.01, (40, 2)) + 1
+    graph = mapper_graph(
+        points, np.repeat([2, 0, 1], [24, 12, 4]), ("bag", "boot", "coat"), intervals=1, eps=1.0
+    )
+    assert graph.mix_of(0) == "coat 60 %, bag 30 %, boot 10 %" and graph.mix_of(0, 1) == "coat 60 %, 2 more"

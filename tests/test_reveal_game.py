@@ -304,3 +304,10 @@ def test_two_players_share_a_file_and_are_asked_apart(path):
 def test_a_page_without_a_kernel_sees_the_picture_but_not_the_class(widget):
     text = widget.static_view()
     assert "data:image/png" in text and not any(name in text for name in CLASSES)
+
+
+def test_the_very_first_question_can_be_put_off(path):
+    session = GameSession(Game(some_questions(images=2, clusters=1), seed=1), path, "ann")
+    first = session.question.key
+    session.skip()  # the first line of the file
+    assert session.question.key != first
