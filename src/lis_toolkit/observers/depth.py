@@ -69,6 +69,11 @@ def depth_dependence(
     are beyond it (recall); with F1 beside them. Units of one layer are no independent witnesses of depth: p counts
     permutations of whole layers, of which few layers allow few (p is at least 1 over their number).
 
+    The label proportion is one of the properties that were *offered*: with classes of equal size alone it cannot
+    change, and on the bundled classifier it falls with depth for classes, superclasses and luminance, but rises for
+    luminance alone. So say with it which properties were asked for; and four readings are four looks, whose p
+    are not corrected.
+
     Raises
     ------
     LisError : fewer than 3 layers.
