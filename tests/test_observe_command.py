@@ -1,6 +1,7 @@
 """`lis observe`: its tables are those of the library, files are whole, and what is wrong is said."""
 
 import argparse
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -144,6 +145,38 @@ def test_a_folder_that_holds_something_else_stays(place, tmp_path):
     with pytest.raises(LisError, match="holds something else"):
         run(parsed(*common(place[0]), "--out", tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("lis_toolkit.observers.state.observe_state", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr(command.Path, "mkdir", refuse)
+    with pytest.raises(LisError, match="is not a writable folder"):
+        run(parsed(*common(place[0]), "--out", tmp_path / "out"))
+
+
+def refuse(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_images_without_classes_have_statistics_and_rows_of_a_table(place, tmp_path):
+    folder, _ = place
+    (tmp_path / "mine").mkdir()
+    files = sorted((folder / "pictures").rglob("*.png"))
+    for i, path in enumerate(files):
+        shutil.copy(path, tmp_path / "mine" / f"{i:03}.png")
+    bright = [np.asarray(Image.open(path)).mean() / 255 for path in files]
+    pd.DataFrame({"bright": bright}).to_csv(tmp_path / "mine.csv", index=False)
+    mine = [*common(folder)[:2], "--images", tmp_path / "mine", "--controls", 1, "--layers", "conv 1"]
+    run(parsed(*mine, "--attributes", "statistics", "--out", tmp_path / "one"))
+    run(parsed(*mine, "--attributes", tmp_path / "mine.csv", "--out", tmp_path / "two"))
+    one, two = Observers.load(tmp_path / "one"), Observers.load(tmp_path / "two")
+    assert "luminance" in one.attributes and two.attributes == ("bright",)
+    assert two.table("bright")["score"].iloc[0] > 0.5
+    with pytest.raises(LisError, match="the images have no labels"):
+        run(parsed(*mine, "--out", tmp_path / "three"))
+    (tmp_path / "mine" / "000.png").write_bytes(b"nothing")  # its row can't be left out
+    with pytest.raises(LisError, match="000.png"):
+        run(parsed(*mine, "--attributes", tmp_path / "mine.csv", "--out", tmp_path / "three"))
 
 
 def test_lis_knows_the_command(capsys):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import LisError
 from ..folders import output_folder
@@ -48,22 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         default="sample",
         metavar="WHAT",
-        help="sample, test or train of Fashion-MNIST, or a folder of images in sub-folders named after classes "
-        "(%(default)s)",
+        help="sample, test or train of Fashion-MNIST, or a folder of images; for class and superclass in sub-folders "
+        "named after classes (%(default)s)",
     )
     parser.add_argument(
         "--attributes",
         default="class",
         metavar="LIST",
-        help="class, superclass, statistics, with commas between, or a .csv or .parquet table with a row an image "
-        "(%(default)s)",
+        help="class, superclass, statistics, with commas between, or a .csv or .parquet table with a row an image, "
+        "in the order of the files' names (%(default)s)",
     )
     parser.add_argument(
         "--layers",
         nargs="+",
         default=["each"],
         metavar="LAYER",
-        help='each, all (one observer of all), or titles such as "conv 3" (%(default)s)',
+        help='each, all (one observer of all), or titles such as "conv 3" (each)',
     )
     parser.add_argument(
         "--controls", type=int, default=5, metavar="N", help="shuffles of the labels (%(default)s)"
@@ -101,12 +103,13 @@ def run(options: argparse.Namespace) -> None:
     check_folder(options.out)  # now, and not when the work is done
     whole_number(options.controls, "--controls", 0)
     whole_number(options.seed, "--seed", 0)
-    _asked(options.attributes)
+    labelled = bool({"class", "superclass"} & set(_asked(options.attributes)))
     classifier = load_classifier(options.classifier, device=options.device)
-    photographs = _photographs(options.images, classifier)
+    photographs = _photographs(options.images, classifier, labelled)
     attributes = _attributes(options, photographs)
+    images = photographs if isinstance(photographs, Tensor) else photographs.images
     text = observe(
-        classifier, photographs.images, attributes, options.out, layers=options.layers, controls=options.controls,
+        classifier, images, attributes, options.out, layers=options.layers, controls=options.controls,
         held_out=options.held_out, seed=options.seed, progress=True,
     )  # fmt: skip
     print(text)
@@ -146,18 +149,24 @@ def observe(
     from .train import train_observers
 
     check_folder(out)
-    state = observe_state(classifier, images, progress=progress)
-    chosen = state.chosen(layers[0] if isinstance(layers, list) and len(layers) == 1 else layers)
-    settings: dict[str, Any] = {"held_out": held_out, "seed": seed}
-    observers = train_observers(
-        state, attributes, layers=chosen, controls=controls, progress=progress, **settings
-    )
-    observers.provenance.update(classifier=classifier.name, classifier_hash=classifier.hash)
-    single = list(state.layers) if chosen == [ALL_LAYERS] else [name for name in chosen if name != ALL_LAYERS]
-    found = find_denoting_units(state, attributes, layers=single, shuffles=5, progress=progress, **settings)
-    sparse = train_sparse_observer(state, attributes, attributes.names[0], chosen[-1], **settings)
-    text = summary_text(observers, found, sparse)
-    with output_folder(out) as folder:
+    with output_folder(
+        out
+    ) as folder:  # which says now, and not when the work is done, that it can't be written
+        state = observe_state(classifier, images, progress=progress)
+        chosen = state.chosen(layers[0] if isinstance(layers, list) and len(layers) == 1 else layers)
+        settings: dict[str, Any] = {"held_out": held_out, "seed": seed}
+        observers = train_observers(
+            state, attributes, layers=chosen, controls=controls, progress=progress, **settings
+        )
+        observers.provenance.update(classifier=classifier.name, classifier_hash=classifier.hash)
+        single = (
+            list(state.layers) if chosen == [ALL_LAYERS] else [name for name in chosen if name != ALL_LAYERS]
+        )
+        found = find_denoting_units(
+            state, attributes, layers=single, shuffles=5, progress=progress, **settings
+        )
+        sparse = train_sparse_observer(state, attributes, attributes.names[0], chosen[-1], **settings)
+        text = summary_text(observers, found, sparse)
         fill_folder(observers, folder)
         found.table.to_parquet(folder / "denoting.parquet", index=False)
         found.preferred().to_parquet(folder / "preferred.parquet", index=False)
@@ -213,8 +222,12 @@ def _asked(text: str) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def _photographs(source: str, classifier: Classifier) -> Photographs:
+def _photographs(source: str, classifier: Classifier, labelled: bool) -> Photographs | Tensor:
+    """Return photographs, or the images alone [N, C, H, W] of a folder whose classes nobody asks for."""
     from ..datasets import FASHION_CLASSES, load_fashion
+    from ..own_images import open_images
+    from ..own_images.decoding import to_channels
+    from ..own_images.extraction import fit_size
     from ..own_images.photographs import load_photographs
 
     if source in SPLITS and not Path(source).is_dir():
@@ -224,16 +237,23 @@ def _photographs(source: str, classifier: Classifier) -> Photographs:
                 "images."
             )
         return load_fashion(source)
-    return load_photographs(source, classifier)
+    if labelled:
+        return load_photographs(source, classifier)
+    images, size = open_images(source), classifier.size or classifier.input_size
+    # None is left out: a table's rows are those of the files.
+    each = (to_channels(images.read(i), classifier.channels)[None] for i in range(len(images)))
+    return torch.cat([fit_size(x, size).clamp(0, 1) for x in each])
 
 
-def _attributes(options: argparse.Namespace, photographs: Photographs) -> Attributes:
+def _attributes(options: argparse.Namespace, photographs: Photographs | Tensor) -> Attributes:
     from .attributes import class_attributes, join_attributes, read_attributes, superclass_attributes
     from .measured import image_statistics
 
     asked = _asked(options.attributes)
     if Path(asked[0]).suffix.lower() in TABLES:
         return read_attributes(asked[0], len(photographs), options.missing)
+    if isinstance(photographs, Tensor):
+        return image_statistics(photographs)
     labels, classes = photographs.labels, photographs.classes
     if len(np.unique(labels.cpu().numpy())) < 2 and set(asked) & {"class", "superclass"}:
         raise LisError(

@@ -246,7 +246,7 @@ def sparse_figure(sparse: SparseObserver) -> Figure:
         f"{cut(sparse.attribute, 24)}; lines: all components, {sparse.keep:.0%} of their score, none",
         fontsize=9, loc="left", parse_math=False,
     )  # fmt: skip
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(edgecolor="none", framealpha=1, fontsize=8, loc="center right")  # over no line
     return figure
 
 
