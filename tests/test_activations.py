@@ -389,7 +389,7 @@ def test_streaming_inside_inference_mode(classifier):
 
 BAD_LAYERS = {
     "a name with a slip": ("body.33", r"no layer 'body.33'.*Did you mean 'body"),
-    "no module": ("trunk", "no layer 'trunk'.*'body.1', 'body.3'"),
+    "no module": ("trunk", "no layer 'trunk'.*conv 1 \\('body.1'\\), conv 2 \\('body.3'\\)"),
     "none": ([], "empty"),
     "a number": ([3], "a layer is a name or a Layer, got 3"),
     "twice": (["body.1", "body.1"], "'body.1' is listed twice"),
@@ -428,6 +428,17 @@ def test_other_bad_arguments(classifier):
         broken.network.body[4][0].weight.fill_(float("nan"))
     with pytest.raises(LisError, match="NaN or infinite activations in layer 'body.5'"):
         extract_activations(broken, X)
+
+
+def test_titles_are_understood_where_names_are(classifier):
+    known = list_layers(classifier)
+    assert choose_layers(classifier, [layer.title for layer in known]) == known
+    assert choose_layers(classifier, ["conv 2", "penultimate"]) == (known[1], known[-1])
+    assert choose_layers(classifier, "conv 1") == known[:1]
+    with pytest.raises(LisError, match="'body.1' is listed twice"):
+        choose_layers(classifier, ["conv 1", "body.1"])
+    with pytest.raises(LisError, match=r"conv 1 \('body.1'\).*Did you mean 'conv 1'"):
+        choose_layers(classifier, "conv 11")
 
 
 def test_layers_that_are_no_list_are_refused():

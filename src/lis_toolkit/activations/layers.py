@@ -40,6 +40,11 @@ class Layer:
     depth: float
 
     @property
+    def short(self) -> str:
+        """The title without the shape: "conv 2"."""
+        return self.title.split(" · ")[0]
+
+    @property
     def channels(self) -> int:
         """Number of channels C, or of units R."""
         return self.shape[0]
@@ -90,7 +95,9 @@ def list_layers(classifier: Classifier, kind: str = "conv") -> tuple[Layer, ...]
 def choose_layers(
     classifier: Classifier, layers: Iterable[str | Layer] | str | Layer | None
 ) -> tuple[Layer, ...]:
-    """Return layers given by name or as `Layer`, in the order given; None: `list_layers(classifier)`.
+    """Return layers given by name, by title ("conv 2" is enough) or as `Layer`; None: `list_layers(classifier)`.
+
+    They come in the order given. Figures and tables show titles, so these are understood, too.
 
     Raises
     ------
@@ -129,6 +136,8 @@ def _one(classifier: Classifier, trace: Trace, known: dict[str, Layer], item: st
         )
     name = item if isinstance(item, str) else item.name
     found = known.get(name)
+    if found is None and isinstance(item, str):
+        found = next((layer for layer in known.values() if item in (layer.title, layer.short)), None)
     if found is None:
         raise LisError(_refusal(classifier, trace, known, name))
     if isinstance(item, Layer) and item.shape != found.shape:
@@ -155,11 +164,12 @@ def _refusal(classifier: Classifier, trace: Trace, known: dict[str, Layer], name
             f"the module {name!r} of {classifier.name} gives nothing to take: it does not run in a pass, or its output "
             "is no tensor [N, C, h, w], [N, T, C] or [N, R]. See list_layers(classifier, 'all')."
         )
-    conv = [layer.name for layer in known.values() if layer.kind == "conv"]
+    conv = [f"{layer.short} ({layer.name!r})" for layer in known.values() if layer.kind == "conv"]
+    hint = spelling_hint(name, [*known, *(layer.short for layer in known.values())])
     return (
-        f"{classifier.name} has no layer {name!r}; its convolutions are {', '.join(map(repr, conv[:8]))}"
+        f"{classifier.name} has no layer {name!r}; its convolutions are {', '.join(conv[:8])}"
         f"{f' and {len(conv) - 8} more' if len(conv) > 8 else ''}, then 'penultimate' and 'logits'; others are in "
-        f"list_layers(classifier, 'all').{spelling_hint(name, known)}"
+        f"list_layers(classifier, 'all').{hint}"
     )
 
 

@@ -72,8 +72,9 @@ class State:
         found = [name for name in self.layers if name.split(" · ")[0] == layer]
         if len(found) != 1:
             shown = ", ".join(repr(name) for name in self.layers[:12])
+            known = [*self.layers, *(name.split(" · ")[0] for name in self.layers)]
             raise LisError(
-                f"the state has no layer {layer!r}; it has {shown}.{spelling_hint(str(layer), self.layers)}"
+                f"the state has no layer {layer!r}; it has {shown}.{spelling_hint(str(layer), known)}"
             )
         return found[0]
 
