@@ -65,9 +65,10 @@ def global_figure(explained: GlobalExplanation, which: str) -> Figure:
         sheet.write(EDGE, 76, "No cluster of this class has a label.", 9)
     for place, layer in enumerate(layers):
         y = 62 + place * high
-        sheet.write(EDGE, y + 12, cut(layer, 18), 9, weight="bold")
         own = rows[rows["layer"] == layer]
-        named = explained.titles.get(layer, "")
+        short, _, shape = explained.titles.get(layer, layer).partition(" · ")
+        sheet.write(EDGE, y + 12, cut(short, 18), 9, weight="bold")
+        named = ", ".join(text for text in (shape, layer) if text and text != short)  # code asks for the name
         if named:
             sheet.write(EDGE, y + 28, cut(named, 26), 7.5, color=FAINT)
         count = int(own["of"].iloc[0])
