@@ -129,6 +129,15 @@ def test_what_is_wrong_is_one_clear_message(tmp_path, capsys, told, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_of_something_else_is_told_before_the_work(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "keep.txt").write_text("keep")
+    told = ["explain", "sample:1", "--out", str(tmp_path / "e.png"), "--save", str(tmp_path / "mine")]
+    assert cli.main(told) == 2
+    said = capsys.readouterr()
+    assert "holds something else" in said.err and not said.out and not (tmp_path / "e.png").exists()
+
+
 def test_figures_are_png(capsys):
     assert cli.main(["explain", "sample:1", "--out", "e.jpg"]) == 2
     assert "ending in .png" in capsys.readouterr().err

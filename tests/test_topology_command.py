@@ -1,6 +1,7 @@
 """`lis topology`: what it writes is the library's, and what is wrong is said before anything is written."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -103,3 +104,12 @@ def test_what_is_wrong_is_said_and_nothing_is_written(made, tmp_path, capsys):
         assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
     asked = ["topology", "--classifier", "one", "--out", str(tmp_path / "out")]
     assert cli.main(asked) == 2 and "--images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["ripser", "kmapper"])
+def test_a_missing_package_is_said_before_images_are_read(made, tmp_path, capsys, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("lis_toolkit.activations.sample_points", lambda *_, **__: pytest.fail("it began"))
+    assert lis(made, tmp_path / "out") == 2
+    assert 'pip install "lis-toolkit[topology]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

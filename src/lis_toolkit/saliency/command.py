@@ -71,12 +71,14 @@ def run(options: argparse.Namespace) -> None:
     """
     from ..classifiers import load_classifier
     from .explain import explain_images
-    from .explanation_files import save_explanations
+    from .explanation_files import check_folder, save_explanations
     from .figures import explanation_figure
 
     if Path(options.out).suffix.lower() != ".png":
         raise LisError(f"--out is {options.out!r}; a file ending in .png was expected.")
     whole_number(options.seed, "--seed", 0)
+    if options.save is not None:
+        check_folder(options.save)
     with atomic_path(options.out) as temporary:
         temporary.touch()  # a folder that can't be written is better known before the work
         classifier = load_classifier(options.classifier, device=options.device)
@@ -92,9 +94,10 @@ def run(options: argparse.Namespace) -> None:
         )[0]
         print(explanation_text(explanation, note))
         explanation_figure(explanation).savefig(temporary)
+        if options.save is not None:  # both files or none
+            save_explanations([explanation], options.save)
     print(f"figure written to {options.out}")
     if options.save is not None:
-        save_explanations([explanation], options.save)
         print(f"explanation written to {options.save}")
 
 
@@ -127,7 +130,7 @@ def picture_for(item: str, classifier: Classifier) -> tuple[Tensor, str]:
             raise LisError(
                 f"there is no photograph {item!r}; there are sample:0 to sample:{len(photographs) - 1}."
             )
-        x, note = photographs.images[int(text)], ""
+        x = photographs.images[int(text)]
         note = f"a photograph of class {photographs.classes[int(photographs.labels[int(text)])]!r}"
     else:
         try:

@@ -45,11 +45,7 @@ def save_explanations(explanations: Iterable[Explanation], folder: str | os.Path
     """
     given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
     _check_alike(given)
-    place = Path(folder).expanduser()
-    if place.is_dir() and any(place.iterdir()) and not _holds_explanations(place):
-        raise LisError(
-            f"can't save explanations in {folder}: the folder holds something else; give a new or empty one."
-        )
+    place = check_folder(folder)
     first = given[0]
     facts = {
         "format": FORMAT,
@@ -82,6 +78,21 @@ def save_explanations(explanations: Iterable[Explanation], folder: str | os.Path
         told = json.loads(json.dumps(told))
         told["key"] = content_key(told)
         (temporary / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def check_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return where explanations can be saved: a new or empty folder, or one that holds explanations.
+
+    Raises
+    ------
+    LisError : a folder that holds something else.
+    """
+    place = Path(folder).expanduser()
+    if place.is_dir() and any(place.iterdir()) and not _holds_explanations(place):
+        raise LisError(
+            f"can't save explanations in {folder}: the folder holds something else; give a new or empty one."
+        )
+    return place
 
 
 def load_explanations(folder: str | os.PathLike[str]) -> list[Explanation]:

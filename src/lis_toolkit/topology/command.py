@@ -13,9 +13,9 @@ from ..folders import output_folder
 from ..names import class_index, whole_number
 from .agreement import Agreement, compare_trainings
 from .layer_distances import MEASURES, LayerDistances, layer_distances, training_distances
-from .mapper import mapper_graph
+from .mapper import kmapper_package, mapper_graph
 from .mapper_plots import mapper_sheet
-from .persistence import persistence_diagrams
+from .persistence import persistence_diagrams, ripser_package
 from .plots import agreement_figure, diagram_figure, distance_figure
 from .purity import purity_by_layer
 from .purity_plots import purity_figure
@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> None:
 
     for name, least in (("points", 4), ("repeats", 1), ("seed", 0)):
         whole_number(getattr(options, name), f"--{name}", least)
+    ripser_package(), kmapper_package()  # what is missing is said before images are read
     classifier = load_classifier(options.classifier, device=options.device)
     images, labels = _images(options.images, classifier)
     if len(images) < 10:

@@ -288,7 +288,7 @@ def _clusters(
     """Return interval and rows of every cluster, in the order of intervals and of DBSCAN."""
     from sklearn.cluster import DBSCAN
 
-    kmapper = _kmapper()
+    kmapper = kmapper_package()
     made = kmapper.KeplerMapper(verbose=0).map(
         values[:, None],
         points.astype(np.float64, copy=False),
@@ -311,7 +311,7 @@ class _NoNerve:
         return {}, [[name] for name in nodes]
 
 
-def _kmapper() -> Any:
+def kmapper_package() -> Any:
     """Return the package, or say how to install it."""
     import importlib
 

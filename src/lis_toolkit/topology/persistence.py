@@ -155,7 +155,7 @@ def persistence_diagrams(
     """
     from scipy.spatial.distance import pdist, squareform
 
-    ripser = _package()
+    ripser = ripser_package()
     all_points = as_points(cloud, name, least=3)
     count = len(all_points) if points is None else whole_number(points, "points", 3)
     plan = plan_persistence(min(count, len(all_points)), max_dim)
@@ -203,7 +203,7 @@ def _split(bars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return finite[order], np.sort(bars[~ends, 0])
 
 
-def _package() -> Any:
+def ripser_package() -> Any:
     """Return the function ripser, or say how to install it."""
     try:
         return importlib.import_module("ripser").ripser
