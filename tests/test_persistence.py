@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist, squareform
 from lis_toolkit.activations import sample_points
 from lis_toolkit.errors import CheckpointError, LisError
 from lis_toolkit.topology import Diagrams, persistence_diagrams, plan_persistence
-from lis_toolkit.topology.clouds import as_points, choose_points, median_distance
+from lis_toolkit.topology.clouds import as_points, choose_points, scale_of
 from tiny import tiny_classifier, tiny_generator
 
 
@@ -147,7 +147,7 @@ def test_copies_and_constant_clouds():
         assert len(flat.bars(0, "cap")) == 0
     # More than half of all pairs are copies, and a shape is left.
     mostly = np.concatenate([np.zeros((30, 2)), circle(6)])
-    assert median_distance(mostly) > 0 and len(persistence_diagrams(mostly).H0) == 6
+    assert scale_of(pdist(mostly), mostly) > 0 and len(persistence_diagrams(mostly).H0) == 6
 
 
 def test_a_plan_comes_before_the_work():

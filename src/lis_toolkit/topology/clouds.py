@@ -10,11 +10,10 @@ import torch
 from ..errors import LisError
 from ..names import whole_number
 
-__all__ = ["Thinning", "as_points", "choose_points", "cloud_title", "median_distance"]
+__all__ = ["Thinning", "as_points", "choose_points", "cloud_title", "scale_of"]
 
 Thinning = Literal["random", "spread"]
 THINNINGS = ("random", "spread")
-SCALE_POINTS = 2000  # of a larger cloud so many are drawn for the median distance: 2 million pairs
 FLAT = 1e-7  # a cloud narrower than this share of its points' lengths is one point and rounding
 
 
@@ -102,27 +101,16 @@ def choose_points(points: np.ndarray, count: int, how: Thinning = "random", seed
     return np.sort(np.array(chosen))
 
 
-def median_distance(points: np.ndarray, seed: int = 0) -> float:
-    """Median Euclidean distance between two different rows of points [M, C]: the scale of a cloud.
+def scale_of(distances: np.ndarray, points: np.ndarray) -> float:
+    """Median of the distances [M (M - 1) / 2] of points [M, C]; of those above 0 where most points are copies.
 
-    Of more than 2,000 points so many are drawn. A cloud whose points agree to rounding has the scale 0, and so has a
-    single point. Where more than half of all pairs are copies the median would be 0 with a shape left: then it is the
-    median of the others.
+    0 for a single point, and where all distances are what rounding leaves of the points' size.
 
     Examples
     --------
-    >>> median_distance(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    >>> scale_of(np.array([5.0]), np.array([[0.0, 0.0], [3.0, 4.0]]))
     5.0
     """
-    from scipy.spatial.distance import pdist
-
-    if len(points) > SCALE_POINTS:
-        points = points[choose_points(points, SCALE_POINTS, "random", seed)]
-    return scale_of(pdist(points), points)
-
-
-def scale_of(distances: np.ndarray, points: np.ndarray) -> float:
-    """Median of the distances [M (M - 1) / 2] of points [M, C], as `median_distance`."""
     if not len(distances) or distances.max() <= FLAT * np.abs(points).max():
         return 0.0
     median = float(np.median(distances))
