@@ -72,8 +72,8 @@ def validate_concepts(
     random_images
         Images without the concept, the more the better; at least twice as many as the largest concept has. What they
         are decides what a concept means: "sleeves" against random garments is another concept than against noise.
-        Take them from where the concept's images are from, all of them: what a few hundred of them have by chance in
-        common, every concept from elsewhere differs in, and is significant too often.
+        Take them from where the concept's images are from, as many as there are: what these have in common, every
+        concept from elsewhere differs in.
     layers
         Names or Layers; default: all convolutions and the penultimate layer.
     runs
