@@ -277,6 +277,16 @@ def test_what_chance_gives_too_does_not_denote():
     assert row["f1"] > 0.85 and row["q"] < 1e-3 and row["f1"] <= row["chance"] and not row["denotes"]
 
 
+def test_a_little_more_than_chance_does_not_denote():
+    rng = np.random.default_rng(4)
+    common = rng.random(900) < 0.85
+    state = as_state({"unit": (common + 0.75 * rng.normal(size=900))[:, None]})
+    found = find_denoting_units(state, pd.DataFrame({"common": np.where(common, "yes", "no")}), shuffles=10)
+    row = found.table.query("value == 'yes'").iloc[0]
+    assert row["f1"] > row["chance"] > row["f1_low"] and row["q"] < 1e-3 and not row["denotes"]
+    assert (found.table["f1_low"] > found.table["chance"])[found.table["denotes"]].all()
+
+
 def test_many_looks_are_paid_for():
     """Units of a layer each that know nothing: some have p below the level, and more F1 than one shuffling gave."""
     rng = np.random.default_rng(2)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import re
 
 import numpy as np
@@ -70,6 +71,14 @@ def test_the_table_and_the_files_are_those_of_the_library(picture, tmp_path, cap
         cells = line.removeprefix(part.layer.title).split()
         counts = [len(part.weights), len(part.kept), part.k, len(part.clusters)]
         assert cells[:5] == [*map(str, counts), f"{part.accounted:.0%}"]
+
+
+def test_the_figure_says_what_made_it(picture, tmp_path, capsys):
+    run(parsed(picture, "--classifier", "small", "--method", "pca", "--out", tmp_path / "a.png"))
+    with Image.open(tmp_path / "a.png") as figure:
+        told = json.loads(figure.text["Description"])
+    assert told["image"] == str(picture) and told["method"] == "pca"
+    assert told["classifier_hash"] == small_classifier().hash and told["torch"] == torch.__version__
 
 
 def test_a_class_that_is_not_seen_is_said(picture, tmp_path, capsys):

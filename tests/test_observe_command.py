@@ -1,6 +1,7 @@
 """`lis observe`: its tables are those of the library, files are whole, and what is wrong is said."""
 
 import argparse
+import json
 import shutil
 
 import numpy as np
@@ -19,7 +20,7 @@ from lis_toolkit.observers import (
     observe_state,
     train_observers,
 )
-from lis_toolkit.observers.command import add_arguments, run
+from lis_toolkit.observers.command import add_arguments, observe, run
 from lis_toolkit.own_images import load_photographs
 from tiny import CLASSES, tiny_classifier, tiny_generator
 
@@ -117,6 +118,18 @@ def test_a_table_of_ones_own_and_chosen_layers(place, tmp_path, capsys):
     read = Observers.load(tmp_path / "out")
     assert len(read.layers) == 1 and read.layers[0].startswith("penultimate")
     run(parsed(*common(folder), *settings))  # replaces what is there
+
+
+def test_observers_are_kept_where_images_are_too_few_for_single_units(place, tmp_path):
+    folder, classifier = place
+    photographs = load_photographs(folder / "pictures", classifier, per_class=10)
+    attributes = class_attributes(photographs.labels, photographs.classes)
+    text = observe(classifier, photographs.images, attributes, tmp_path / "few", controls=1)
+    assert "class: accuracy 0." in text and "No denoting units: no property has 5 images that have it" in text
+    assert Observers.load(tmp_path / "few").attributes == ("class",)
+    names = {path.name for path in (tmp_path / "few").iterdir()}
+    assert "scores.png" in names and not names & {"denoting.parquet", "denoting.png", "by_layer.parquet"}
+    assert "no property has 5" in json.loads((tmp_path / "few" / "units.json").read_text())["denoting"]
 
 
 @pytest.mark.parametrize(

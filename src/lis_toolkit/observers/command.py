@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ __all__ = ["add_arguments", "observe", "run", "summary_text"]
 KINDS = ("class", "superclass", "statistics")
 SPLITS = ("sample", "test", "train")
 TABLES = (".csv", ".parquet")
+T = TypeVar("T")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +134,8 @@ def observe(
 
     The folder gets scores.parquet, weights.safetensors, manifest.json (`Observers.load` reads it), denoting.parquet,
     preferred.parquet, by_layer.parquet, sparse.parquet, units.json, summary.txt, and as figures scores.png,
-    weights_*.png, denoting.png, sparse.png.
+    weights_*.png, denoting.png, sparse.png. Where images are too few for denoting units or a sparse observer, theirs
+    are left out, and summary.txt and units.json say why.
 
     Raises
     ------
@@ -162,29 +165,52 @@ def observe(
         single = (
             list(state.layers) if chosen == [ALL_LAYERS] else [name for name in chosen if name != ALL_LAYERS]
         )
-        found = find_denoting_units(
-            state, attributes, layers=single, shuffles=5, progress=progress, **settings
+        # Too few images for single units are often enough for observers: what was trained is kept.
+        found = _found_or_reason(
+            lambda: find_denoting_units(
+                state, attributes, layers=single, shuffles=5, progress=progress, **settings
+            )
         )
-        sparse = train_sparse_observer(state, attributes, attributes.names[0], chosen[-1], **settings)
+        sparse = _found_or_reason(
+            lambda: train_sparse_observer(state, attributes, attributes.names[0], chosen[-1], **settings)
+        )
         text = summary_text(observers, found, sparse)
         fill_folder(observers, folder)
-        found.table.to_parquet(folder / "denoting.parquet", index=False)
-        found.preferred().to_parquet(folder / "preferred.parquet", index=False)
-        found.by_layer().to_parquet(folder / "by_layer.parquet", index=False)
-        sparse.curve.to_parquet(folder / "sparse.parquet", index=False)
-        told = {"denoting": found.settings, "sparse": sparse.settings, "fewest": sparse.fewest}
-        (folder / "units.json").write_text(json.dumps(records(told), indent=1), encoding="utf-8")
         score_figure(observers).savefig(folder / "scores.png")
         for number, name in enumerate(attributes.names[:9]):
             weight_figure(observers, name).savefig(folder / f"weights_{number}.png")
-        denoting_figure(found).savefig(folder / "denoting.png")
-        sparse_figure(sparse).savefig(folder / "sparse.png")
+        told: dict[str, Any] = {}
+        if isinstance(found, str):
+            told["denoting"] = found
+        else:
+            told["denoting"] = found.settings
+            found.table.to_parquet(folder / "denoting.parquet", index=False)
+            found.preferred().to_parquet(folder / "preferred.parquet", index=False)
+            found.by_layer().to_parquet(folder / "by_layer.parquet", index=False)
+            denoting_figure(found).savefig(folder / "denoting.png")
+        if isinstance(sparse, str):
+            told["sparse"] = sparse
+        else:
+            told.update(sparse=sparse.settings, fewest=sparse.fewest)
+            sparse.curve.to_parquet(folder / "sparse.parquet", index=False)
+            sparse_figure(sparse).savefig(folder / "sparse.png")
+        (folder / "units.json").write_text(json.dumps(records(told), indent=1), encoding="utf-8")
         (folder / "summary.txt").write_text(text + "\n", encoding="utf-8")
     return text
 
 
-def summary_text(observers: Observers, found: DenotingUnits, sparse: SparseObserver) -> str:
+def _found_or_reason(find: Callable[[], T]) -> T | str:
+    """Return what is found, or why nothing can be."""
+    try:
+        return find()
+    except LisError as error:
+        return str(error)
+
+
+def summary_text(observers: Observers, found: DenotingUnits | str, sparse: SparseObserver | str) -> str:
     """Say in lines what observers see, which units denote, how few suffice, and whether depth matters.
+
+    A text in the place of units or of a sparse observer says why there are none.
 
     Examples
     --------
@@ -192,7 +218,11 @@ def summary_text(observers: Observers, found: DenotingUnits, sparse: SparseObser
     """
     from .depth import depth_dependence
 
-    lines = ["Held-out scores of the best layer, 95 % intervals over images:", str(observers), "", str(found)]
+    lines = ["Held-out scores of the best layer, 95 % intervals over images:", str(observers), ""]
+    few = "No fewest units: " if isinstance(sparse, str) else ""
+    if isinstance(found, str):
+        return "\n".join([*lines, f"No denoting units: {found}", "", f"{few}{sparse}"])
+    lines.append(str(found))
     best = found.best(1)
     for row in best[best["denotes"]].head(12).to_dict("records"):
         lines.append(
@@ -203,7 +233,7 @@ def summary_text(observers: Observers, found: DenotingUnits, sparse: SparseObser
     repeated = found.settings.get("repeated", [])
     if found.table["layer"].nunique() - len(repeated) >= 3:
         lines += ["", str(depth_dependence(found, permutations=1000))]
-    return "\n".join([*lines, "", str(sparse)])
+    return "\n".join([*lines, "", f"{few}{sparse}"])
 
 
 def _asked(text: str) -> list[str]:

@@ -110,9 +110,7 @@ class DenotingUnits:
         found = self.table[self.table["denotes"]]
         units = len(self.table.drop_duplicates(["layer", "unit"]))
         text = f"{len(found.drop_duplicates(['layer', 'unit']))} of {units} units denote one of {len(self.properties)} "
-        text += (
-            f"properties (held-out F1 of at least {self.settings['least']:g}, and above what chance gives)."
-        )
+        text += f"properties (held-out F1 of at least {self.settings['least']:g}, and surely above what chance gives)."
         if len(found):
             top = found.iloc[int(found["training_score"].argmax())]
             text += (
@@ -143,9 +141,10 @@ def find_denoting_units(
 
     The threshold and its side are those of the best F1 (or Youden index) on the training images, every cut tried; all
     else is of held-out images. A unit denotes a property when its held-out F1 is at least `least`, its rank test holds
-    after correction for all units and properties (Benjamini-Hochberg, `alpha`), and its F1 is above `chance`: the best
-    of many units is good by chance, so labels are shuffled `shuffles` times, the search done anew, and the largest
-    held-out F1 of any unit of the layer is what a unit has to beat.
+    after correction for all units and properties (Benjamini-Hochberg, `alpha`), and the whole interval of its F1 is
+    above `chance`. The best of many units is good by chance, and any rule is for a property that most images have: so
+    labels are shuffled `shuffles` times, the search done anew, and `chance` is the largest held-out F1 of any unit of
+    the layer.
 
     Parameters
     ----------
@@ -212,7 +211,7 @@ def find_denoting_units(
         frames.append(_layer(state, layer, properties, train, test, by, shuffles, confidence, seed))
     found = pd.concat(frames, ignore_index=True)
     found["q"] = false_discovery(found["p"].to_numpy())
-    found["denotes"] = (found["f1"] >= least) & (found["q"] <= alpha) & (found["f1"] > found["chance"])
+    found["denotes"] = (found["f1"] >= least) & (found["q"] <= alpha) & (found["f1_low"] > found["chance"])
     told = pd.DataFrame([
         {"attribute": p.attribute, "value": p.value, "label_share": p.share,
          "training": int(p.holds[train].sum()), "held_out": int(p.holds[test].sum())} for p in properties

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LisError
-from ..files import atomic_path
+from ..files import atomic_path, provenance
 from ..names import cut, whole_number
 from .clustering import METHODS
 
@@ -93,12 +94,18 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
         )[0]
         print(explanation_text(explanation, note))
-        explanation_figure(explanation).savefig(temporary)
+        explanation_figure(explanation).savefig(temporary, metadata=_described(explanation, options.image))
         if options.save is not None:  # both files or none
             save_explanations([explanation], options.save)
     print(f"figure written to {options.out}")
     if options.save is not None:
         print(f"explanation written to {options.save}")
+
+
+def _described(explanation: Explanation, image: str) -> dict[str, str]:
+    """Return what a PNG's own text fields say of the figure in it: what was explained, models, settings, versions."""
+    told = {"image": image, "explained": explanation.title, **explanation.settings, **provenance()}
+    return {"Description": json.dumps(told, ensure_ascii=False), "Software": "lis_toolkit"}
 
 
 def _named(text: str | None) -> str | int | None:
