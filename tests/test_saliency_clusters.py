@@ -15,12 +15,12 @@ from lis_toolkit.saliency.clustering import (
     cluster_maps,
     heavy_clusters,
     normalised_maps,
-    one_thread,
     principal_coordinates,
     tsne_plane,
 )
 from lis_toolkit.saliency.explain import explain_layer
 from lis_toolkit.saliency.weights import kept_maps, map_weights, positive_mass
+from lis_toolkit.threads import one_thread
 
 
 def drawn(seed, *shape):

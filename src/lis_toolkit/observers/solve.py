@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..threads import threads_for
 from .design import Design
 from .streaming import stream_logistic, stream_ridge
 
@@ -62,7 +63,7 @@ def _logistic(
         model.classes_ = np.arange(len(present))
         model.coef_ = (w[:, 1:] - w[:, :1]).T.copy() if two else w.T.copy()
         model.intercept_ = (b[1:] - b[:1]).copy() if two else b.copy()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threads_for(x.size):
         # What did not converge is said in a column of the table, once for each observer.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -80,9 +81,10 @@ def fit_ridge(design: Design, y: np.ndarray, penalties: Sequence[float]) -> list
         return [Fit(weights, bias) for weights, bias in stream_ridge(design, y, penalties)]
     from sklearn.linear_model import Ridge
 
-    fits = []
+    fits, x = [], design.matrix()
     for penalty in penalties:
-        model = Ridge(alpha=penalty * len(design)).fit(design.matrix(), y)
+        with threads_for(x.size):
+            model = Ridge(alpha=penalty * len(design)).fit(x, y)
         fits.append(
             Fit(np.asarray(model.coef_).reshape(y.shape[1], -1).T, np.asarray(model.intercept_).reshape(-1))
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +17,6 @@ __all__ = [
     "cluster_maps",
     "heavy_clusters",
     "normalised_maps",
-    "one_thread",
     "principal_coordinates",
     "tsne_plane",
 ]
@@ -29,7 +26,6 @@ Method = Literal["tsne", "pca"]
 MOST_COMPONENTS = 50
 FEWEST, MOST = 3, 8  # clusters that are tried
 PERPLEXITY = 30.0
-_LIMITS = threading.Lock()
 DECIMALS = 5  # what lies below is noise of the network's own arithmetic, and t-SNE would enlarge it
 
 
@@ -186,19 +182,3 @@ def heavy_clusters(weights: Sequence[float]) -> list[bool]:
         return []
     least = max(max(weights) / 3, sum(weights) / len(weights) / 2)
     return [weight >= least for weight in weights]
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let numeric libraries use one thread inside: sums in another order would make another grouping.
-
-    Examples
-    --------
-    >>> with one_thread():
-    ...     labels, score = cluster_maps(maps)
-    """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    # The limits are the process's: two threads must not restore each other's.
-    with _LIMITS, threadpool_limits(limits=1):
-        yield

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ..activations import Layer
 from ..classifiers import Classifier
 from ..names import whole_number
-from .clustering import one_thread
+from ..threads import one_thread
 from .explain import explain_layer
 from .explanation import LayerExplanation
 from .gradients import ask, checked_images, layer_gradients, spatial_layers

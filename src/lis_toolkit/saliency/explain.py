@@ -12,13 +12,13 @@ from tqdm.auto import tqdm
 from ..activations import Layer
 from ..classifiers import Classifier
 from ..names import whole_number
+from ..threads import one_thread
 from .clustering import (
     Method,
     checked_method,
     cluster_maps,
     heavy_clusters,
     normalised_maps,
-    one_thread,
 )
 from .explanation import Cluster, Explanation, LayerExplanation
 from .gradients import (

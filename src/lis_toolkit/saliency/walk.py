@@ -15,8 +15,9 @@ from ..activations import Layer, stream_activations
 from ..classifiers import Classifier
 from ..counterfactuals.intervals import mean_over_starts
 from ..errors import LisError
+from ..threads import one_thread
 from ..units import UnitWalk
-from .clustering import Method, checked_method, one_thread
+from .clustering import Method, checked_method
 from .comparison import map_agreement
 from .explain import explain_layer
 from .explanation import Explanation, LayerExplanation, saliency_of
