@@ -1,5 +1,7 @@
 """Agreement of observers with rankings: against scipy, on planted units, and what is drawn where they disagree."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,6 +128,13 @@ def test_the_sheet_shows_the_photographs_that_a_unit_likes_most():
     assert "unit 0" in texts and "unit 9" in texts and texts.count("2.5") == 1
     assert (canvas[60:70, 220:230] == 1).all()  # the white photograph is the first of unit 0
     assert "sleeve area on photographs:" in texts
+    with_company = dataclasses.replace(walk(0), companions=True)
+    both = agreement_sheet(found, images, r, [walk(0), with_company], count=2)
+    texts = [t.get_text() for t in both.axes[0].texts]
+    assert texts.count("unit 0") == 2 and texts.count("set with its companions") == 1
+    assert (
+        texts.count("sleeve area on photographs:") == 1 and texts.count("2.5") == 1
+    )  # those of the unit alone
 
 
 def test_what_does_not_fit_is_refused():

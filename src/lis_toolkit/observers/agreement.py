@@ -312,7 +312,8 @@ def agreement_sheet(
     ----------
     images : photographs [N, C, H, W], unit range.
     activations : [N, R], of these photographs, the units that were compared.
-    walks : of `tune_unit`, of the units to show, such as `agreement.disagreeing()`.
+    walks : of `tune_unit`, of the units to show, such as `agreement.disagreeing()`. One with companions stands without
+        figures, which are those of the ranking that was compared; after the unit's own walk, without photographs too.
     count : photographs a unit.
     sample : which of the walks' samples is drawn.
 
@@ -352,14 +353,18 @@ def agreement_sheet(
     rows = agreement.table.set_index("unit")
     for number, walk in enumerate(walks):
         y = top + number * (tall + 44)
-        row = rows.loc[walk.unit]
         sheet.write(12, y + 16, f"unit {walk.unit}", 10, weight="bold")
-        name = f"{cut(agreement.part, 12)} {cut(agreement.measure, 12)}"
-        sheet.write(12, y + 36, f"{name} on photographs:", 7.5, color=FAINT)
-        sheet.write(12, y + 51, _said(row["observer"], row["observer_rank"]), 8, color=INK)
-        sheet.write(12, y + 71, f"{name} in linked pictures:", 7.5, color=FAINT)
-        sheet.write(12, y + 86, _said(row["ranking"], row["ranking_rank"]), 8, color=GOOD)
-        best = np.argsort(-r[:, walk.unit], kind="stable")[:count]
+        if walk.companions:
+            sheet.write(12, y + 36, "set with its companions", 8, color=INK)
+        else:
+            row = rows.loc[walk.unit]
+            name = f"{cut(agreement.part, 12)} {cut(agreement.measure, 12)}"
+            sheet.write(12, y + 36, f"{name} on photographs:", 7.5, color=FAINT)
+            sheet.write(12, y + 51, _said(row["observer"], row["observer_rank"]), 8, color=INK)
+            sheet.write(12, y + 71, f"{name} in linked pictures:", 7.5, color=FAINT)
+            sheet.write(12, y + 86, _said(row["ranking"], row["ranking_rank"]), 8, color=GOOD)
+        again = number > 0 and walks[number - 1].unit == walk.unit  # its photographs stand above
+        best = np.argsort(-r[:, walk.unit], kind="stable")[: 0 if again else count]
         for column, image in enumerate(best.tolist()):
             x = left + column * (seen + gap)
             sheet.place(images[image], x, y, own)
